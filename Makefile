@@ -1,0 +1,63 @@
+# Every target makes what it needs: `make demo` or `make test` on a fresh clone are enough.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow test-gpu lint types format bench bench-data gallery clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+install: $(STAMP) ## make .venv with gentrain and its tools (about 2 minutes, 6 GB)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## train a VAE on handwritten digits (under a minute) and write pictures from it
+	$(BIN)/gentrain train model=vae dataset=digits
+	$(BIN)/gentrain sample
+	$(BIN)/gentrain reconstruct images=0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15
+	$(BIN)/gentrain interpolate
+	$(BIN)/gentrain eval
+	@echo
+	@echo "pictures in $$(readlink -f outputs/latest):"
+	@cd outputs/latest && ls -1 *.png
+	@echo "more:  .venv/bin/gentrain train model=vae dataset=mnist     (downloads MNIST)"
+	@echo "       .venv/bin/gentrain train dataset=folder dataset.root=YOUR_IMAGES dataset.image_size=32"
+	@echo "       .venv/bin/tensorboard --logdir outputs"
+
+test: $(STAMP) ## the test suite, under 6 minutes on two cores
+	$(BIN)/python -m pytest -q -m "not slow and not gpu"
+
+test-slow: $(STAMP) ## the longer checks: 20 kills, full-length runs
+	$(BIN)/python -m pytest -q -m slow --timeout 3600
+
+test-gpu: $(STAMP) ## what needs a CUDA device
+	$(BIN)/python -m pytest -q -m gpu
+
+lint: $(STAMP) ## ruff: lint and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP) ## mypy
+	$(BIN)/mypy
+
+format: $(STAMP) ## rewrite the code as ruff wants it
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP) ## the trainer against a bare loop over the same model
+	$(BIN)/python scripts/bench.py loop
+
+bench-data: $(STAMP) ## our batches against a torchvision DataLoader (needs MNIST)
+	$(BIN)/python scripts/bench.py data
+
+gallery: $(STAMP) ## the README's pictures, from real runs
+	$(BIN)/python scripts/gallery.py
+
+clean: ## remove .venv and caches; outputs/ stays
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -1,0 +1,219 @@
+"""argv -> Hydra -> a command. Imports neither torch nor Hydra before a command runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from contextlib import ExitStack
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from gentrain import __version__
+from gentrain.errors import GentrainError, UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+#: Each verb, what it does, and examples to copy.
+VERBS: dict[str, tuple[str, list[str]]] = {
+    "train": (
+        "train a model",
+        [
+            "gentrain train",
+            "gentrain train model=vae dataset=mnist train.epochs=10",
+            "gentrain train dataset=folder dataset.root=~/pictures dataset.image_size=64",
+            "gentrain train resume=outputs/vae-digits/latest train.steps=4000",
+            "gentrain train init=outputs/vae-digits/latest optim.main.lr=1e-4",
+            "gentrain train -m model=vae,vae_mlp seed=0,1",
+            "gentrain train dry_run=true",
+            "torchrun --nproc_per_node=2 -m gentrain train model=vae dataset=mnist",
+        ],
+    ),
+    "sample": (
+        "draw images from a trained model",
+        [
+            "gentrain sample",
+            "gentrain sample ckpt=outputs/vae-digits/latest n=100 temperature=0.8",
+            "gentrain sample n=50000 out=samples.npz",
+        ],
+    ),
+    "eval": (
+        "measure a trained model on the test images",
+        ["gentrain eval", "gentrain eval samples=5000 limit=1000", "gentrain eval split=validation"],
+    ),
+    "reconstruct": (
+        "encode and decode images",
+        ["gentrain reconstruct", "gentrain reconstruct images=0,1,2", "gentrain reconstruct images=my.png"],
+    ),
+    "interpolate": (
+        "walk between latents",
+        ["gentrain interpolate", "gentrain interpolate images=0,1,2,3 columns=12"],
+    ),
+    "encode": (
+        "write the latents of images to an .npz",
+        ["gentrain encode", "gentrain encode split=train out=latents.npz"],
+    ),
+    "list": ("show models, what each can do, and data sets", ["gentrain list"]),
+}
+
+
+def usage() -> str:
+    """The text of `gentrain --help`."""
+    width = max(map(len, VERBS))
+    lines = ["gentrain trains the classical deep generative models from one command line.", "", "Commands:"]
+    lines += [f"  gentrain {verb:{width}}  {text}" for verb, (text, _) in VERBS.items()]
+    lines += ["", "Start with:"]
+    lines += [
+        "  gentrain train                  # a VAE on handwritten digits, no download, under a minute",
+        "  gentrain sample                 # pictures from it",
+        "  gentrain eval                   # its test log-likelihood",
+        "  gentrain train --help           # every setting, and examples",
+        "",
+        "Settings are key=value, e.g. model=vae dataset=mnist train.steps=5000 optim.main.lr=3e-4 seed=1",
+    ]
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `gentrain <argv>`; returns the exit status.
+
+    0: done; 1: a fault while running; 2: a mistake in what was typed; 130, 143: stopped by a signal.
+    """
+    args = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return dispatch(args)
+    except GentrainError as error:
+        return failed(str(error), error.exit_status)
+    except KeyboardInterrupt:
+        return failed("interrupted", 130)
+    except BrokenPipeError:  # `gentrain list | head`
+        sys.stdout = None
+        return 1
+    except Exception as error:
+        from gentrain.faults import describe
+
+        return failed(describe(error), 1)
+
+
+def failed(message: str, status: int) -> int:
+    """Say on stderr what happened; the traceback only for who asks for it."""
+    if os.environ.get("GENTRAIN_DEBUG") == "1":
+        traceback.print_exc()
+    print(f"gentrain: {message}", file=sys.stderr)
+    return status
+
+
+def dispatch(args: list[str]) -> int:
+    """Take the verb off `args` and hand the rest to its command through Hydra."""
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if args[0] in ("-V", "--version", "version"):
+        print(f"gentrain {__version__}")
+        return 0
+    if args[0] in ("-sc", "--shell-completion", "--shell_completion"):
+        return complete_shell(args)
+    verb, *rest = args
+    if verb not in VERBS:
+        if "=" in verb and not verb.startswith("-"):
+            raise UserError(f"expected a command before {verb!r}, e.g.: gentrain train {verb}")
+        raise UserError(f"unknown command {verb!r}{did_you_mean(verb, VERBS)}; see: gentrain --help")
+    return run_hydra(verb, rest)
+
+
+def run_hydra(verb: str, rest: list[str]) -> int:
+    """Compose `verb`'s config from `rest` with Hydra and run the command."""
+    from hydra import main as hydra_main
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from gentrain.config import config_dir, path_keys, register_schemas
+
+    register_schemas()
+    if "--help" in rest or "-h" in rest:
+        what, examples = VERBS[verb]
+        print(f"gentrain {verb}: {what}\n\nExamples:")
+        print("\n".join(f"  {example}" for example in examples) + "\n", flush=True)
+    overrides = [quote_path(arg, path_keys(verb)) for arg in rest]
+    multirun = any(arg in ("-m", "--multirun") for arg in rest)
+    sweep = import_module("gentrain.commands.sweep").Sweep() if multirun else None
+
+    def task(config: DictConfig) -> None:
+        from hydra.core.hydra_config import HydraConfig
+
+        hydra_config = HydraConfig.get()
+        typed = list(hydra_config.overrides.task)
+        choices = dict(hydra_config.runtime.choices)
+        command = import_module(f"gentrain.commands.{verb}")  # torch comes with it: not before this
+        if sweep is None:
+            command.run(config, typed, choices)
+        else:
+            sweep.run(command, config, typed, choices)
+
+    environment = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # hand us the exception instead of printing it and exiting
+    argv = sys.argv
+    with ExitStack() as stack:
+        if multirun:
+            # Hydra insists on writing multirun.yaml somewhere; our runs make their own folders.
+            scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="gentrain-"))
+            overrides.append(f"hydra.sweep.dir='{scratch}'")
+        sys.argv = ["gentrain", *overrides]
+        try:
+            hydra_main(config_path=str(config_dir()), config_name=verb, version_base="1.3")(task)()
+        except (HydraException, OmegaConfBaseException) as error:
+            from gentrain.explain import explain
+
+            raise explain(error, verb, [o for o in rest if "=" in o], config_dirs(rest)) from error
+        except SystemExit as stop:  # argparse and --help end so
+            return int(stop.code or 0)
+        finally:
+            sys.argv = argv
+            if environment is None:
+                os.environ.pop("HYDRA_FULL_ERROR", None)
+    return sweep.finish() if sweep is not None else 0
+
+
+def config_dirs(args: Sequence[str]) -> list[str]:
+    """The user's own config folders: the values of `--config-dir`/`-cd`."""
+    found = []
+    for i, arg in enumerate(args):
+        name, _, value = arg.partition("=")
+        if name in ("--config-dir", "-cd"):
+            found.append(value or (args[i + 1] if i + 1 < len(args) else ""))
+    return [d for d in found if os.path.isdir(d)]
+
+
+def quote_path(arg: str, keys: set[str]) -> str:
+    """Quote the value of a path for Hydra's parser: it may hold spaces, `=`, `,` and parentheses.
+
+    `ckpt=a b(1).pt` -> `ckpt='a b(1).pt'`. What is quoted already, empty or null stays. `${...}` keeps
+    its meaning.
+    """
+    match = re.match(r"(\+{0,2})([\w.@/]+)=(.*)\Z", arg, re.DOTALL)
+    if not match or match.group(2) not in keys:
+        return arg
+    plus, key, value = match.groups()
+    if value in ("", "null") or (value[0] in "'\"" and value[-1] == value[0] and len(value) > 1):
+        return arg
+    # Hydra unescapes \' and, just before a quote, \\.
+    escaped = re.sub(r"(\\+)(?='|\Z)", lambda m: m.group(1) * 2, value).replace("'", "\\'")
+    return f"{plus}{key}='{escaped}'"
+
+
+def complete_shell(args: list[str]) -> int:
+    """`gentrain -sc install=bash|query=bash`: complete the verb ourselves, the rest through Hydra."""
+    line = os.environ.get("COMP_LINE", "")
+    words = line.split()
+    verb = words[1] if len(words) > 1 and words[1] in VERBS else None
+    if any(arg.startswith("query=") for arg in args):
+        if verb is None or (len(words) == 2 and not line.endswith(" ")):
+            start = words[1] if len(words) > 1 else ""
+            print(" ".join(v for v in VERBS if v.startswith(start)))
+            return 0
+        os.environ["COMP_LINE"] = line.replace(f" {verb}", "", 1)
+    return run_hydra(verb or "train", args)

@@ -1,0 +1,77 @@
+"""`gentrain interpolate`: rows of images between two ends in latent space."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from gentrain.commands.trained import capable, ckpt_argument, device_of, named_images, open_model, out_path
+from gentrain.config import InterpolateConfig, conform
+from gentrain.contracts import ImagesToLatents, LatentsToImages
+from gentrain.errors import UserError
+from gentrain.images import check_out, grid, save_png
+
+
+def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) -> None:
+    """Walk between latents drawn from the prior, or those of images named pair by pair.
+
+    Raises:
+        UserError: a model without latents, an odd number of images.
+    """
+    config = conform(InterpolateConfig, config)
+    loaded = open_model(config)
+    model = capable(loaded, LatentsToImages, "interpolate")
+    out = out_path(config, loaded, "interpolations.png")
+    check_out(out, (".png",))
+    with torch.no_grad():
+        if config.images is None:
+            ends = prior_draws(model, 2 * config.rows, device_of(loaded))
+            what = "latents drawn from the prior"
+        else:
+            encoder = capable(loaded, ImagesToLatents, "interpolate between images")
+            x = named_images(config.images, loaded, config)
+            if len(x) < 2 or len(x) % 2:
+                raise UserError(f"images={config.images}: expected an even number, found {len(x)}")
+            ends, what = encoder.images_to_latents(x), "images"
+        between = spherical if model.latent_prior == "gaussian" else linear
+        weights = torch.linspace(0, 1, config.columns, device=ends.device, dtype=ends.dtype)
+        rows = [between(a, b, weights) for a, b in zip(ends[::2], ends[1::2], strict=True)]
+        images = model.latents_to_images(torch.cat(rows))
+    save_png(grid(images, loaded.model.spec.levels, columns=config.columns), out)
+    print(f"wrote   {out} ({len(rows)} rows between {what})")
+    print(f"next    gentrain encode {ckpt_argument(loaded)}")
+
+
+def prior_draws(model: LatentsToImages, n: int, device: torch.device) -> Tensor:
+    """z [n, D] from the prior over latents: N(0, I), or uniform on [-1, 1].
+
+    Raises:
+        UserError: the model has no prior over its latents.
+    """
+    if model.latent_prior == "none":
+        raise UserError("this model has no prior over its latents; name images to go between: images=0,1,2,3")
+    if model.latent_prior == "uniform":
+        return torch.rand(n, model.latent_dim, device=device) * 2 - 1
+    return torch.randn(n, model.latent_dim, device=device)
+
+
+def linear(a: Tensor, b: Tensor, weights: Tensor) -> Tensor:
+    """a, b [D], weights [K] in 0..1 -> [K, D] on the line from a to b."""
+    return torch.lerp(a, b, weights[:, None])
+
+
+def spherical(a: Tensor, b: Tensor, weights: Tensor) -> Tensor:
+    """a, b [D], weights [K] in 0..1 -> [K, D] on the great circle from a to b (White 2016, section 3).
+
+    Between Gaussian draws the line passes through latents of too small a norm; the arc does not.
+    """
+    cosine = torch.dot(a, b) / (a.norm() * b.norm()).clamp_min(1e-12)
+    angle = torch.acos(cosine.clamp(-1, 1))
+    if float(angle.sin()) < 1e-4:
+        return linear(a, b, weights)
+    weights = weights[:, None]
+    return (torch.sin((1 - weights) * angle) * a + torch.sin(weights * angle) * b) / angle.sin()

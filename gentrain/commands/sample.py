@@ -1,0 +1,79 @@
+"""`gentrain sample`: images drawn from a trained model, as a grid or an archive."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+from tqdm import tqdm
+
+from gentrain.commands.trained import capable, ckpt_argument, device_of, open_model, out_path
+from gentrain.config import SampleConfig, conform
+from gentrain.contracts import Samples
+from gentrain.errors import UserError
+from gentrain.images import check_out, grid, save_png
+
+#: Images drawn at once, and the most that a picture shows.
+CHUNK = 500
+MOST_IN_A_PICTURE = 4096
+
+
+def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) -> None:
+    """Draw `n` images and write them.
+
+    Raises:
+        UserError: a model that does not sample, a label it does not have, a place that cannot be written.
+    """
+    config = conform(SampleConfig, config)
+    loaded = open_model(config)
+    model = capable(loaded, Samples, "sample")
+    spec, device = loaded.model.spec, device_of(loaded)
+    out = out_path(config, loaded, "samples.png")
+    check_out(out, (".png", ".npz"))
+    if out.suffix == ".png" and config.n > MOST_IN_A_PICTURE:
+        raise UserError(f"n={config.n} is too many for a picture; write them with out=samples.npz")
+    if config.label is not None and (spec.classes is None or config.label >= spec.classes):
+        valid = f"0 to {spec.classes - 1}" if spec.classes else "none: the data have no labels"
+        raise UserError(f"label={config.label}: expected {valid}")
+    parts: list[Tensor] = []
+    with torch.no_grad(), tqdm(total=config.n, unit="image", disable=None) as bar:
+        for start in range(0, config.n, CHUNK):
+            count = min(CHUNK, config.n - start)
+            label = None
+            if config.label is not None:
+                label = torch.full((count,), config.label, device=device)
+            try:
+                parts.append(model.sample(count, label, config.temperature).cpu())
+            except ValueError as error:
+                raise UserError(f"sample: {error}") from error
+            bar.update(count)
+    images = torch.cat(parts)  # [n, C, H, W]
+    if out.suffix == ".png":
+        save_png(grid(images, spec.levels), out)
+    else:
+        save_npz(out, images=images.numpy(), levels=np.int64(spec.levels))
+    print(f"wrote   {out} ({len(images)} images, step {loaded.step})")
+    print(f"next    gentrain eval {ckpt_argument(loaded)}")
+
+
+def save_npz(out: Path, **arrays: Any) -> None:
+    """Write arrays as a compressed .npz, whole or not at all.
+
+    Raises:
+        UserError: the place cannot be written.
+    """
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            np.savez_compressed(file, **arrays)
+        os.replace(temporary, out)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"cannot write {out}: {error.strerror or error}") from error

@@ -1,0 +1,407 @@
+"""`gentrain train`: build everything, check everything, then make the run folder and train."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from gentrain.api import config_in
+from gentrain.config import TrainConfig, build_model, build_optimizer, build_schedule, build_source, conform
+from gentrain.contracts import GenerativeModel
+from gentrain.data.batches import Batches, in_order
+from gentrain.data.source import Data
+from gentrain.errors import UserError, did_you_mean
+from gentrain.explain import plain_key
+from gentrain.training import checkpoint, distributed, randomness
+from gentrain.training import run as runs
+from gentrain.training.distributed import World
+from gentrain.training.ema import EMA
+from gentrain.training.precision import Precision, pick_device, pick_precision
+from gentrain.training.run import Run
+from gentrain.training.trainer import Outcome, Plan, Trainer, check_same_model
+from gentrain.training.update import TurnUpdate
+
+#: What a resumed run may change without becoming another run.
+CHANGEABLE = (
+    "train.steps",
+    "train.epochs",
+    "train.log_every",
+    "train.eval_every",
+    "train.sample_every",
+    "train.checkpoint_every",
+    "device",
+    "dataset.root",
+)
+#: What says how to resume, not how to train.
+HOW = ("resume", "resume_inexact", "trust", "dry_run")
+
+
+def run(
+    config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any], base: Path | None = None
+) -> dict[str, Any]:
+    """Train as `config` says.
+
+    Args:
+        config: composed by Hydra.
+        typed: the overrides as they were typed.
+        choices: the options of the config groups.
+        base: where a sweep wants its run folders.
+
+    Returns:
+        {"run": folder, "outcome": Outcome} (empty for a dry run).
+
+    Raises:
+        UserError: anything that does not fit, before a folder is made or a step taken.
+        Fault: what went wrong while training.
+    """
+    warnings.showwarning = warn_in_one_line
+    previous: Run | None = None
+    state: dict[str, Any] | None = None
+    problems: list[str] = []
+    config = conform(TrainConfig, config)
+    if config.resume is None and (restarted := runs.restarted()):
+        config.resume = str(restarted.folder)
+        typed = []
+    if config.resume is not None:
+        previous, state, config, problems = reopen(config, typed)
+    else:
+        if config.names.model == "":
+            config.names.update({g: choices.get(g) for g in ("model", "dataset", "experiment")})
+        if any(plain_key(o) == "train.steps" for o in typed):
+            if any(plain_key(o) == "train.epochs" for o in typed):
+                raise UserError("train.steps and train.epochs both say how long to train; give one")
+            config.train.epochs = None
+    trust = list(config.trust)
+    for problem in problems:
+        warnings.warn(f"{problem}; falling back to an older checkpoint", stacklevel=2)
+
+    device = pick_device(config.device, distributed.local_rank())
+    precision = pick_precision(config.precision, device)
+    place = previous.folder if previous else Path(config.run_dir or base or runs.OUTPUTS).expanduser()
+    runs.check_writable(place)
+    if previous is not None and distributed.launched_rank() == 0 and not config.dry_run:
+        previous.lock()
+    if config.deterministic:
+        make_deterministic()
+    world = distributed.start(device)
+    try:
+        data = build_source(config.dataset, trust).load()
+        trainer, batches = assemble(config, data, device, precision, world, trust)
+        if world.is_main:
+            print_summary(config, data, trainer, device, precision, batches)
+        if config.dry_run:
+            if world.is_main:
+                print_dry_run(config, trainer, place, previous)
+            return {}
+        if config.init is not None and state is None:
+            start_from(trainer, config.init)
+        if state is not None:
+            trainer.load_state_dict(state, config.resume_inexact)
+            del state
+        if trainer.step >= trainer.plan.steps and previous is not None:
+            raise UserError(
+                f"{previous.folder} is complete at step {trainer.step}; "
+                f"train on with: gentrain train resume={previous.folder} train.steps={2 * trainer.step}"
+            )
+        trainer.run = previous or open_run(config, world, base)
+        if world.is_main:
+            checkpoint.clean_leftovers(trainer.run.checkpoints)
+            write_config(config, trainer.run)
+        return train(trainer, world)
+    finally:
+        if previous is not None:
+            previous.release()
+        distributed.stop()
+
+
+def train(trainer: Trainer, world: World) -> dict[str, Any]:
+    """Train to the end and say what was reached and what to type next."""
+    run = trainer.run
+    if world.is_main:
+        where = "from step " + str(trainer.step) if trainer.step else "to step " + str(trainer.plan.steps)
+        print(f"run     {run.folder} ({where})", flush=True)
+    try:
+        outcome = trainer.fit()
+    finally:
+        run.release()
+    if world.is_main:
+        print_outcome(outcome, run)
+    return {"run": run.folder, "outcome": outcome}
+
+
+# Resume
+
+
+def reopen(
+    config: DictConfig, typed: Sequence[str]
+) -> tuple[Run, dict[str, Any] | None, DictConfig, list[str]]:
+    """The run to resume, its newest good state (None before the first checkpoint), and its config."""
+    place = str(config.resume)
+    path = Path(place).expanduser()
+    problems: list[str] = []
+    if path.is_file():
+        found: Any = (path, checkpoint.load(path))
+        run = runs.find_run(place)
+    else:
+        run = runs.find_run(place)
+        good = runs.newest_good(run)
+        found = good[:2] if good else None
+        problems = good[2] if good else []
+    if found is not None:
+        saved, state = config_in(found[1], found[0]), found[1]
+    elif run.config.is_file():
+        saved, state = conform(TrainConfig, OmegaConf.load(run.config)), None
+    else:
+        raise UserError(f"{run.folder} has neither a checkpoint nor a config.yaml to start over from")
+    for override in typed:
+        key = plain_key(override)
+        if key in HOW:
+            continue
+        asked = OmegaConf.select(config, key, default=None)
+        if key not in CHANGEABLE:
+            group = key in ("model", "dataset", "experiment")
+            if (saved.names[key] if group else OmegaConf.select(saved, key, default=None)) == (
+                override.partition("=")[2] if group else asked
+            ):
+                continue
+            raise UserError(
+                f"{key} cannot change when a run is resumed; what can: {', '.join(CHANGEABLE)}. "
+                f"For a new run from these weights: gentrain train init={run.folder} {override}"
+            )
+        OmegaConf.update(saved, key, asked)
+        if key == "train.steps":
+            saved.train.epochs = None
+    for key in HOW:
+        OmegaConf.update(saved, key, config[key])
+    saved.resume = str(run.folder)
+    return run, state, conform(TrainConfig, saved), problems
+
+
+def start_from(trainer: Trainer, place: str) -> None:
+    """Take a checkpoint's weights into a new run; its averaged weights where it has them."""
+    path = runs.find_checkpoint(place)
+    state = checkpoint.load(path)
+    check_same_model(trainer.model, state, str(path))
+    weights = state["ema"] or state["model"]
+    trainer.model.load_state_dict(weights)
+    if trainer.ema:
+        trainer.ema.model.load_state_dict(weights)
+
+
+# Building
+
+
+def assemble(
+    config: DictConfig,
+    data: Data,
+    device: torch.device,
+    precision: Precision,
+    world: World,
+    trust: Sequence[str],
+) -> tuple[Trainer, Batches]:
+    """Everything that trains, on its device; no folder yet."""
+    settings, seed = config.train, int(config.seed)
+    if settings.batch_size % (world.size * settings.accumulate):
+        raise UserError(
+            f"train.batch_size={settings.batch_size} is not divisible by {world.size} rank(s) x "
+            f"train.accumulate={settings.accumulate}"
+        )
+    batches = Batches(
+        data,
+        data.train,
+        batch_size=settings.batch_size,
+        seed=seed,
+        device=device,
+        rank=world.rank,
+        world=world.size,
+    )
+    steps = batches.steps(settings.epochs) if settings.epochs else settings.steps
+    randomness.seed_everything(seed)
+    model = build_model(config.model, data.spec, trust).to(device)
+    randomness.seed_everything(seed + 1)
+    with torch.no_grad():
+        model.data_dependent_init(batches.at(0))
+    world.broadcast_module(model)
+    ema = EMA(model, settings.ema) if settings.ema is not None else None
+    updates = build_updates(config, model, precision, world, trust)
+    randomness.seed_everything(seed + 2 + 1_000_003 * world.rank)
+
+    validation = data.validation
+
+    def validation_batches() -> Any:
+        return in_order(
+            data,
+            validation,
+            batch_size=min(settings.batch_size, 256),
+            device=device,
+            seed=seed,
+            rank=world.rank,
+            world=world.size,
+        )
+
+    identity = {
+        "config": OmegaConf.to_yaml(config, resolve=True),
+        "names": OmegaConf.to_container(config.names),
+        "spec": data.spec.to_dict(),
+    }
+    keys = ("batch_size", "log_every", "eval_every", "sample_every", "checkpoint_every", "keep")
+    plan = Plan(
+        steps=steps,
+        sample_count=settings.sample_count,
+        seed=seed,
+        **{key: settings[key] for key in keys},
+    )
+    trainer = Trainer(
+        model,
+        updates,
+        ema,
+        batches,
+        validation_batches if validation is not None else None,
+        plan,
+        world,
+        Run(Path(".")),
+        identity,
+        device,
+    )
+    return trainer, batches
+
+
+def build_updates(
+    config: DictConfig, model: GenerativeModel, precision: Precision, world: World, trust: Sequence[str]
+) -> list[TurnUpdate]:
+    """One per turn of the model, each with its own optimiser and schedule."""
+    turns, settings = model.turns(), config.train
+    names = [turn.name for turn in turns]
+    for section in ("optim", "schedule"):
+        for name in config[section]:
+            if name not in names:
+                hint = did_you_mean(str(name), names).replace("mean ", f"mean {section}.")
+                raise UserError(f"unknown key {section}.{name}: the model's turns: {', '.join(names)}{hint}")
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    updates = []
+    for turn in turns:
+        if turn.name not in config.optim:
+            raise UserError(f"optim.{turn.name} is missing: turn {turn.name} needs an optimiser")
+        parameters = turn.parameters()
+        if not parameters:
+            raise UserError(f"turn {turn.name} has no parameter to train")
+        optimizer = build_optimizer(config.optim[turn.name], turn.name, parameters, trust)
+        node = config.schedule.get(turn.name)
+        schedule = build_schedule(node, turn.name, optimizer, trust) if node is not None else None
+        own = {id(p) for p in parameters}
+        updates.append(
+            TurnUpdate(
+                turn,
+                [p for p in trainable if id(p) not in own],
+                optimizer,
+                schedule,
+                precision,
+                world,
+                settings.accumulate,
+                settings.clip_grad_norm,
+                settings.max_skips,
+                settings.compile,
+            )
+        )
+    return updates
+
+
+def open_run(config: DictConfig, world: World, base: Path | None) -> Run:
+    """Make the run folder on rank 0; the other ranks learn its name."""
+    made: Run | None = None
+    failure: UserError | None = None
+    if world.is_main:
+        try:
+            made = runs.create(config.names.model, config.names.dataset, config.run_dir, base)
+        except UserError as error:
+            failure = error
+    folder, message = world.from_main((str(made.folder) if made else None, str(failure or "")))
+    if folder is None:
+        raise failure or UserError(message)
+    return made or Run(Path(folder))
+
+
+def make_deterministic() -> None:
+    """The same bits on a GPU too."""
+    import os
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+
+
+def write_config(config: DictConfig, run: Run) -> None:
+    """The resolved configuration, from which a run killed before its first checkpoint starts over."""
+    run.config.write_text(OmegaConf.to_yaml(config, resolve=True))
+
+
+# What the reader sees
+
+
+def warn_in_one_line(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: Any = None,
+    line: str | None = None,
+) -> None:
+    """A warning without its place in the code."""
+    import sys
+
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def print_summary(
+    config: DictConfig,
+    data: Data,
+    trainer: Trainer,
+    device: torch.device,
+    precision: Precision,
+    batches: Batches,
+) -> None:
+    """What will be trained on what, before the first step."""
+    for line in data.describe():
+        print(line)
+    count = sum(p.numel() for p in trainer.model.parameters())
+    plan = trainer.plan
+    epochs = plan.steps * plan.batch_size / len(data.train.images)
+    name = (
+        torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    )
+    print(f"model   {config.names.model}, {count:,} parameters")
+    print(f"device  {device} ({name}), {precision.name}, {trainer.world.size} process(es)")
+    print(f"train   {plan.steps} steps of {plan.batch_size} images ({epochs:.1f} epochs)", flush=True)
+
+
+def print_dry_run(config: DictConfig, trainer: Trainer, place: Path, previous: Run | None) -> None:
+    """The rest of what a dry run shows."""
+    settings = trainer.plan
+    size = checkpoint.bytes_of(trainer.state_dict())
+    # Adam's two moments do not exist before the first step.
+    size += 2 * checkpoint.bytes_of(list(trainer.model.parameters()))
+    kept = settings.keep + 2
+    target = place if previous or config.run_dir else place / f"{config.names.model}-{config.names.dataset}"
+    print(f"output  {target}")
+    print(
+        f"disk    {size * kept / 2**20:.1f} MiB at most for checkpoints "
+        f"({size / 2**20:.1f} MiB each, {kept} at once), {checkpoint.free_space(Path())}"
+    )
+    print("\n" + OmegaConf.to_yaml(config, resolve=True), end="")
+    print("dry run: nothing was written. Train with the same line without dry_run=true")
+
+
+def print_outcome(outcome: Outcome, run: Run) -> None:
+    """What was reached, and the next commands."""
+    figures = ", ".join(f"{k.removeprefix('eval/')} {v:.4f}" for k, v in outcome.evaluation.items())
+    print(
+        f"done    step {outcome.step} in {outcome.seconds:.0f} s, {outcome.images_per_second:.0f} images/s"
+        + (f"; validation {figures}" if figures else "")
+    )
+    print(f"curves  tensorboard --logdir {run.folder}")
+    print(f"next    gentrain sample ckpt={run.folder}", flush=True)

@@ -1,0 +1,137 @@
+"""What commands on a trained model share: loading it, its data, the images that were named."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from gentrain.api import Loaded, load_checkpoint
+from gentrain.config import build_source
+from gentrain.contracts import Batch
+from gentrain.data.batches import images_at, in_order
+from gentrain.data.folder import read_images
+from gentrain.data.source import Data, Split
+from gentrain.errors import UserError
+from gentrain.training import distributed, randomness
+from gentrain.training.precision import pick_device
+
+T = TypeVar("T")
+
+
+def open_model(config: DictConfig) -> Loaded:
+    """The model that `ckpt` names, on `device`, in eval mode, everything seeded.
+
+    Raises:
+        UserError: no such checkpoint, or started by torchrun.
+    """
+    if distributed.launched_size() > 1:
+        raise UserError("only gentrain train runs in several processes; start this command without torchrun")
+    device = pick_device(config.device)
+    loaded = load_checkpoint(config.ckpt, device, list(config.trust), config.ema)
+    randomness.seed_everything(int(config.seed))
+    return loaded
+
+
+def device_of(loaded: Loaded) -> torch.device:
+    """Where the model is."""
+    return next(loaded.model.parameters()).device
+
+
+def capable(loaded: Loaded, capability: type[T], name: str) -> T:
+    """The model as one that has `capability`.
+
+    Raises:
+        UserError: it has not; with the reason where the model gives one.
+    """
+    model: Any = loaded.model
+    if isinstance(model, capability):
+        return model
+    reason = model.lacks.get(name)
+    kind = loaded.config.names.model
+    raise UserError(
+        f"{name}: {kind} cannot do this" + (f": {reason}" if reason else "") + "; what can: gentrain list"
+    )
+
+
+def open_data(loaded: Loaded, place: DictConfig) -> Data:
+    """The data that the model was trained on, from where they lie now.
+
+    Raises:
+        UserError: missing, damaged, or not of the checkpoint's shape and levels.
+    """
+    node = loaded.config.dataset.copy()
+    for key in ("root", "cache"):
+        if place[key] is not None:
+            OmegaConf.update(node, key, place[key], force_add=True)
+    data = build_source(node, list(loaded.config.trust)).load()
+    expected = loaded.model.spec
+    if (data.spec.shape, data.spec.levels) != (expected.shape, expected.levels):
+        raise UserError(
+            f"the data are {list(data.spec.shape)} with {data.spec.levels} levels, the checkpoint was "
+            f"trained on {list(expected.shape)} with {expected.levels}; set dataset.root to the same data"
+        )
+    return data
+
+
+def split_of(data: Data, name: str) -> Split:
+    """`train`, `validation` or `test`.
+
+    Raises:
+        UserError: the run held no validation images back.
+    """
+    split = getattr(data, name)
+    if split is None:
+        raise UserError("this run has no validation images (dataset.validation=0); use split=test")
+    return split
+
+
+def batches_of(
+    data: Data, split: Split, config: DictConfig, device: torch.device, limit: int | None = None
+) -> Iterator[Batch]:
+    """Every image of `split` once, in order, at most `limit`."""
+    return in_order(
+        data, split, batch_size=config.batch_size, device=device, seed=int(config.seed), limit=limit
+    )
+
+
+def named_images(images: str, loaded: Loaded, config: DictConfig) -> Tensor:
+    """The images that `images=` names: test indices, a file, or a folder.
+
+    Returns:
+        uint8 [B, C, H, W] in the model's levels, on its device.
+
+    Raises:
+        UserError: no such index, file or folder, or not an image.
+    """
+    images = images.strip()
+    listed = images.strip("[]()")
+    if re.fullmatch(r"\s*\d+(\s*,\s*\d+)*\s*", listed):
+        data = open_data(loaded, config.dataset)
+        indices = [int(i) for i in listed.split(",")]
+        x = images_at(data, data.test, indices, int(config.seed)).x
+    else:
+        path = Path(images).expanduser()
+        if not path.exists():
+            raise UserError(
+                f"images={images}: expected test indices such as 0,1,2, an image file or a folder"
+            )
+        x = read_images(path, loaded.model.spec)
+    return x.to(device_of(loaded))
+
+
+def out_path(config: DictConfig, loaded: Loaded, default: str) -> Path:
+    """Where to write: `out`, or `default` in the run folder (in the current folder without a run)."""
+    if config.out is not None:
+        return Path(config.out).expanduser()
+    return (loaded.run.folder if loaded.run else Path()) / default
+
+
+def ckpt_argument(loaded: Loaded) -> str:
+    """How to name this checkpoint again."""
+    return f"ckpt={loaded.run.folder if loaded.run else loaded.path}"

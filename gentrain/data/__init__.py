@@ -1,0 +1,1 @@
+"""Data sets: decoding, the cache of decoded arrays, and batches."""

@@ -1,0 +1,93 @@
+"""The IDX format of MNIST and its relatives (http://yann.lecun.com/exdb/mnist).
+
+torchvision has a reader, but it takes neither .gz (a read-only root cannot be unpacked) nor says what
+is wrong with a damaged file: its checks are assertions.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import math
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from gentrain.errors import CorruptFile
+
+_UNSIGNED_BYTE = 0x08
+
+
+def read_idx(path: Path, dims: int, md5: str | None) -> np.ndarray:
+    """One IDX file of unsigned bytes, plain or .gz.
+
+    Args:
+        path: the file; its name ends in .gz where it is compressed.
+        dims: 1 for labels, 3 for images.
+        md5: MD5 of the unpacked content that is asked for, or None not to ask.
+
+    Returns:
+        uint8, [N] or [N, H, W].
+
+    Raises:
+        CorruptFile: the file is not whole or is something else; names it, expected and found.
+    """
+    header = 4 + 4 * dims
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            start = file.read(header)
+            shape = _shape(path, start, dims)
+            size = math.prod(shape)
+            # One byte more than there should be, and not all of a file that never ends.
+            content = file.read(size + 1)
+    except (gzip.BadGzipFile, zlib.error) as error:
+        with path.open("rb") as raw:
+            found = _what(raw.read(64)) or str(error)
+        raise _corrupt(path, "a gzip file", found) from error
+    except EOFError as error:
+        raise _corrupt(path, "a whole gzip file", "one that ends too early") from error
+    except OSError as error:
+        raise CorruptFile(f"{path} cannot be read: {error.strerror or error}") from error
+    if len(content) != size:
+        more = "more" if len(content) > size else f"{header + len(content):,}"
+        raise _corrupt(path, f"{header + size:,} bytes for {' x '.join(map(str, shape))} values", more)
+    if md5 is not None:
+        found = hashlib.md5(start + content, usedforsecurity=False).hexdigest()
+        if found != md5:
+            raise _corrupt(
+                path,
+                f"unpacked content of MD5 {md5}",
+                f"{found} (for other data in the same format: dataset.verify=false)",
+            )
+    return np.frombuffer(content, dtype=np.uint8).reshape(shape)
+
+
+def _shape(path: Path, start: bytes, dims: int) -> tuple[int, ...]:
+    magic = _UNSIGNED_BYTE << 8 | dims
+    if len(start) < 4 + 4 * dims:
+        raise _corrupt(path, f"an IDX header of {4 + 4 * dims} bytes", f"{len(start)} bytes")
+    found, *shape = struct.unpack(f">{1 + dims}I", start)
+    if found != magic:
+        raise _corrupt(path, f"IDX data (magic number {magic})", _what(start) or f"magic number {found}")
+    if min(shape) < 1:
+        raise _corrupt(path, "at least one value", " x ".join(map(str, shape)))
+    return tuple(shape)
+
+
+def _what(start: bytes) -> str | None:
+    """What a file is that begins like this, where that is worth saying."""
+    if not start:
+        return "an empty file"
+    if start.lstrip()[:1] == b"<":
+        return "an HTML page"
+    if start.startswith(b"\x1f\x8b"):
+        return "a gzip file without .gz in its name"
+    if start.startswith(struct.pack(">H", _UNSIGNED_BYTE)):
+        return "unpacked IDX data: take .gz off its name"
+    return None
+
+
+def _corrupt(path: Path, expected: str, found: str) -> CorruptFile:
+    return CorruptFile(f"{path} is damaged: expected {expected}, found {found}; delete it and fetch it again")

@@ -1,0 +1,333 @@
+"""What every data set has in common: the cache, the validation part, binarisation, the summary.
+
+A data set is one Python file with a subclass of `Source` and one YAML file beside the others. The
+subclass says what decides its arrays (`key`) and how to decode them (`decode`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from gentrain.contracts import DataSpec
+from gentrain.data.cache import Builder, Entry, cached
+from gentrain.data.randomness import bernoulli_by_index, permutation
+from gentrain.errors import UserError
+
+_CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split; the arrays are memory-mapped and read-only.
+
+    images: uint8 [N, C, H, W]; labels: int64 [N] or None; attributes: bool [N, A] or None.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray | None = None
+    attributes: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def part(self, start: int, stop: int | None) -> Split:
+        """Images start .. stop-1 as views."""
+        rows = slice(start, stop)
+        return Split(
+            self.images[rows],
+            None if self.labels is None else self.labels[rows],
+            None if self.attributes is None else self.attributes[rows],
+        )
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set that is ready to be read.
+
+    Args:
+        spec: what models are built for; `levels` is 2 where images are binarised.
+        train: what is trained on, without the validation part.
+        validation: a seeded part of the training set, or None where `dataset.validation` is 0.
+        test: read by `gentrain eval` alone.
+        binarize: none, dynamic or fixed.
+        flip: whether training batches are mirrored left to right with probability 1/2.
+        split_seed: what the validation part and fixed binarisation were drawn from.
+        stored_levels: grey levels of the stored arrays (differs from `spec.levels` when dynamic).
+        name: the data set's name.
+        found: smallest and largest stored pixel value.
+        notes: lines about what decoding did, e.g. how many files it skipped.
+    """
+
+    spec: DataSpec
+    train: Split
+    validation: Split | None
+    test: Split
+    binarize: str
+    flip: bool
+    split_seed: int
+    stored_levels: int
+    name: str
+    found: tuple[int, int]
+    notes: tuple[str, ...] = ()
+
+    def describe(self) -> list[str]:
+        """The lines that are shown before training: sizes, shape, levels, values, label histograms."""
+        validation = "none" if self.validation is None else f"{len(self.validation):,}"
+        low, high = self.found
+        image = f"images {'x'.join(map(str, self.spec.shape))} (CxHxW), {self.stored_levels} levels"
+        image += f", values found {low} to {high}"
+        if self.binarize == "dynamic":
+            image += f", binarised afresh each time with P(1) = x/{self.stored_levels - 1}"
+        elif self.binarize == "fixed":
+            image += f", binarised once with split_seed {self.split_seed}"
+        if self.flip:
+            image += ", flipped left to right at random in training"
+        sizes = f"train {len(self.train):,}, validation {validation}, test {len(self.test):,} images"
+        lines = [f"{self.name}: {sizes}", image]
+        for name, split in (("train", self.train), ("test", self.test)):
+            lines += [f"labels of {name}: {text}" for text in _histogram(self.spec, split)]
+        return [*lines, *self.notes]
+
+
+class Writer:
+    """Takes decoded images, split by split, and stores them in the cache entry being built.
+
+    Splits are `train` and `test`. Train is stored in a seeded order, so that the validation part is
+    a slice of it, whatever its size, and both parts stay memory-mapped.
+    """
+
+    def __init__(self, builder: Builder, split_seed: int) -> None:
+        self._builder = builder
+        self._split_seed = split_seed
+        self._images: dict[str, np.ndarray] = {}
+        self._place: dict[str, np.ndarray] = {}  # stored position of each image, [N] per split
+        self._side: dict[str, np.ndarray] = {}
+        self._found = [255, 0]
+        self.notes: list[str] = []
+
+    def begin(self, split: str, count: int, shape: tuple[int, int, int]) -> None:
+        """Make room for `count` images of `shape` (C, H, W).
+
+        Raises:
+            UserError: there are none.
+            Fault: the disk is full.
+        """
+        if count < 1:
+            raise UserError(f"the {split} split has no images")
+        self._images[split] = self._builder.create(f"{split}_images", (count, *shape), np.uint8)
+        if split == "train":
+            self._place[split] = permutation(count, "validation", self._split_seed).numpy()
+        else:
+            self._place[split] = np.arange(count)
+
+    def images(self, split: str, at: int | slice | np.ndarray, images: np.ndarray) -> None:
+        """Store the image(s) number `at`, uint8 [C, H, W] or [n, C, H, W]; one channel fills all C."""
+        self._images[split][self._place[split][at]] = images
+        self._found = [min(self._found[0], int(images.min())), max(self._found[1], int(images.max()))]
+
+    def labels(self, split: str, labels: np.ndarray) -> None:
+        """Store all labels of a split, integers [N], in the order of its images."""
+        self._side[f"{split}_labels"] = self._in_place(split, labels.astype(np.int64))
+
+    def attributes(self, split: str, attributes: np.ndarray) -> None:
+        """Store all attributes of a split, bool [N, A], in the order of its images."""
+        self._side[f"{split}_attributes"] = self._in_place(split, attributes.astype(np.bool_))
+
+    def reduce(self, split: str, keep: np.ndarray, channels: int) -> None:
+        """Keep only the images where `keep` (bool [N]) is true, and their first `channels` channels.
+
+        For sources that know only after decoding how many images are good; called after `labels`.
+        """
+        kept = np.flatnonzero(self._in_place(split, keep))
+        if not len(kept):
+            raise UserError(f"the {split} split has no image left")
+        old = self._images[split]
+        if len(kept) == len(old) and channels == old.shape[1]:
+            return
+        name = f"{split}_images"
+        self._builder.discard(name)
+        new = self._builder.create(name, (len(kept), channels, *old.shape[2:]), np.uint8)
+        for start in range(0, len(kept), _CHUNK):
+            rows = kept[start : start + _CHUNK]
+            new[start : start + len(rows)] = old[rows, :channels]
+        self._images[split] = new
+        for key in self._side:
+            if key.startswith(f"{split}_"):
+                self._side[key] = self._side[key][kept]
+
+    def finish(self, spec: DataSpec) -> None:
+        """Store what remains beside the images."""
+        if self._found[1] >= spec.levels:
+            raise ValueError(f"pixel values must be 0 to {spec.levels - 1}, found {self._found[1]}")
+        for key, array in self._side.items():
+            self._builder.add(key, array)
+        self._builder.info.update(spec=spec.to_dict(), found=self._found, notes=self.notes)
+
+    def _in_place(self, split: str, values: np.ndarray) -> np.ndarray:
+        place = self._place[split]
+        if len(values) != len(place):
+            raise ValueError(f"{len(values)} values for the {len(place)} images of {split}")
+        stored = np.empty_like(values)
+        stored[place] = values
+        return stored
+
+
+class Source(ABC):
+    """Base of every data set.
+
+    Args:
+        root: where the files lie, or None for a data set that needs none; `~` is expanded.
+        cache: folder of the decoded arrays; `~` is expanded.
+        validation: how much of train is held out: a count of images, a fraction in (0, 1), or 0.
+        split_seed: draws the validation part (and fixed binarisation); any integer.
+        binarize: none, dynamic (a fresh Bernoulli draw, P(1) = x/(levels-1), each time an image is
+            served; Burda et al. 2016, section 5) or fixed (one such draw per image from `split_seed`,
+            equal in every epoch and process; it is not the file of Larochelle and Murray 2011).
+        flip: mirror training images left to right with probability 1/2.
+
+    Raises:
+        ValueError: a setting out of range, named as dataset.<key>.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(
+        self,
+        *,
+        root: str | None,
+        cache: str,
+        validation: int | float,
+        split_seed: int,
+        binarize: str,
+        flip: bool,
+    ) -> None:
+        if binarize not in ("none", "dynamic", "fixed"):
+            raise ValueError(f"dataset.binarize must be none, dynamic or fixed, found {binarize}")
+        good = validation >= 0 if isinstance(validation, int) else 0 < validation < 1 or validation == 0
+        if isinstance(validation, bool) or not good:
+            raise ValueError(
+                "dataset.validation must be a count of images, a fraction between 0 and 1, or 0 for none, "
+                f"found {validation}"
+            )
+        self.root = None if root is None else Path(root).expanduser()
+        self.cache = Path(cache).expanduser()
+        self.validation = validation
+        self.split_seed = split_seed
+        self.binarize = binarize
+        self.flip = flip
+
+    @abstractmethod
+    def key(self) -> Mapping[str, Any]:
+        """What decides the decoded arrays, as JSON can hold it: files (`stamp`) and settings.
+
+        Raises:
+            UserError: the data is not there.
+        """
+
+    @abstractmethod
+    def decode(self, writer: Writer) -> DataSpec:
+        """Decode train and test into `writer`; returns what the images are.
+
+        Raises:
+            UserError: the data is damaged or is not what the settings say.
+        """
+
+    def load(self) -> Data:
+        """Decode into the cache or open it, hold out the validation part, binarise if fixed.
+
+        Raises:
+            UserError: data missing or damaged, cache not writable, or a `dataset.validation` that
+                leaves nothing to train on.
+            Fault: the disk is full.
+        """
+        key = {"source": self.name, "split_seed": self.split_seed, **self.key()}
+        entry = cached(self.cache, self.name, key, self._build)
+        if self.binarize == "fixed":
+            decoded = entry
+            entry = cached(
+                self.cache,
+                f"{self.name}-fixed",
+                {**key, "binarize": "fixed"},
+                lambda builder: self._binarize(builder, decoded),
+            )
+        spec = DataSpec.from_dict(entry.info["spec"])
+        train, test = _split(entry, "train"), _split(entry, "test")
+        held_out = self._validation_size(len(train))
+        return Data(
+            spec=dataclasses.replace(spec, levels=2) if self.binarize == "dynamic" else spec,
+            train=train.part(held_out, None),
+            validation=train.part(0, held_out) if held_out else None,
+            test=test,
+            binarize=self.binarize,
+            flip=self.flip,
+            split_seed=self.split_seed,
+            stored_levels=spec.levels,
+            name=self.name,
+            found=(entry.info["found"][0], entry.info["found"][1]),
+            notes=tuple(entry.info["notes"]),
+        )
+
+    def _build(self, builder: Builder) -> None:
+        writer = Writer(builder, self.split_seed)
+        writer.finish(self.decode(writer))
+
+    def _binarize(self, builder: Builder, decoded: Entry) -> None:
+        levels = decoded.info["spec"]["levels"]
+        for name, array in decoded.arrays.items():
+            if not name.endswith("_images"):
+                builder.add(name, np.array(array))
+                continue
+            drawn = builder.create(name, array.shape, np.uint8)
+            for start in range(0, len(array), _CHUNK):
+                images = torch.from_numpy(np.array(array[start : start + _CHUNK]))  # [n, C, H, W]
+                indices = range(start, start + len(images))
+                drawn[start : start + len(images)] = bernoulli_by_index(
+                    images, levels, indices, "fixed", name, self.split_seed
+                ).numpy()
+        spec = {**decoded.info["spec"], "levels": 2}
+        builder.info.update(spec=spec, found=[0, 1], notes=decoded.info["notes"])
+
+    def _validation_size(self, count: int) -> int:
+        fraction = isinstance(self.validation, float) and self.validation > 0
+        size = max(1, round(self.validation * count)) if fraction else int(self.validation)
+        if size >= count:
+            raise UserError(
+                f"dataset.validation={self.validation} takes {size:,} of the {count:,} training images and leaves "
+                f"none to train on; at most dataset.validation={count - 1}"
+            )
+        return size
+
+
+def stamp(path: Path) -> list[str | int]:
+    """[real path, size in bytes, modification time in ns]: what tells one state of a file from another."""
+    status = path.stat()
+    return [str(path.resolve()), status.st_size, status.st_mtime_ns]
+
+
+def _split(entry: Entry, name: str) -> Split:
+    arrays = entry.arrays
+    return Split(
+        arrays[f"{name}_images"], arrays.get(f"{name}_labels"), arrays.get(f"{name}_attributes")
+    )
+
+
+def _histogram(spec: DataSpec, split: Split) -> list[str]:
+    """At most one line: images per class by name; for many classes, the extremes."""
+    if spec.classes is None or split.labels is None:
+        return []
+    counts = np.bincount(split.labels, minlength=spec.classes).tolist()
+    names = spec.label_names or tuple(map(str, range(spec.classes)))
+    if spec.classes <= 20:
+        return [", ".join(f"{name} {count:,}" for name, count in zip(names, counts, strict=True))]
+    few, many = int(np.argmin(counts)), int(np.argmax(counts))
+    return [
+        f"{spec.classes:,} classes, from {counts[few]:,} ({names[few]}) to {counts[many]:,} ({names[many]}) images"
+    ]

@@ -1,0 +1,124 @@
+"""Hydra's and OmegaConf's errors as one line that names the key and the nearest valid ones."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from gentrain.config import SCHEMAS, config_dir, config_error, options
+from gentrain.errors import UserError, did_you_mean, nearest
+
+GROUPS = ("model", "dataset", "experiment")
+
+
+def explain(error: BaseException, verb: str, overrides: Sequence[str], dirs: Sequence[str] = ()) -> UserError:
+    """What was wrong with `overrides`, in one line.
+
+    Args:
+        error: what Hydra or OmegaConf raised.
+        verb: the command, whose keys are the valid ones.
+        overrides: the command's overrides as they were typed.
+        dirs: config folders of the user's own.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, OverrideParseException):
+        return UserError(
+            f"cannot read {error.override!r}: expected key=value; quote what holds spaces or commas, "
+            f"e.g. '{plain_key(error.override)}=\"a b\"'"
+        )
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        if group in GROUPS:
+            return UserError(
+                f"{group}={name}: no such {group}{did_you_mean(name, options(group, dirs))}; "
+                "see: gentrain list"
+            )
+        return UserError(str(error).splitlines()[0])
+    cause = error.__cause__
+    if isinstance(error, HydraException) and "Could not override" in str(error):
+        match = re.search(r"Could not override '([^']+)'", str(error))
+        return unknown_key(match.group(1) if match else "?", verb, overrides, dirs)
+    if isinstance(error, HydraException) and isinstance(cause, OmegaConfBaseException):
+        match = re.search(r"Error merging override (.+)", str(error))
+        override = match.group(1) if match else ""
+        try:
+            key = OverridesParser.create().parse_override(override).key_or_group
+        except HydraException:
+            key = plain_key(override)
+        if "not in" in str(cause):
+            return unknown_key(key, verb, overrides, dirs)
+        reason = str(cause.msg or cause).splitlines()[0]
+        return UserError(f"{key}: {reason} [{override.strip()}]")
+    if isinstance(error, OmegaConfBaseException):
+        return config_error(error, SCHEMAS[verb])
+    text = str(error)
+    if "Additional config directory" in text:
+        return UserError(text)
+    match = re.search(r"Could not find '([^']+)'", text)
+    if match and "/" in match.group(1):
+        group, _, name = match.group(1).rpartition("/")
+        return UserError(f"{group}={name}: no such {group}{did_you_mean(name, options(group, dirs))}")
+    return UserError(text)
+
+
+def plain_key(override: str) -> str:
+    """`+train.steps=3` -> `train.steps`."""
+    return override.lstrip("+~").split("=")[0]
+
+
+def unknown_key(key: str, verb: str, overrides: Sequence[str], dirs: Sequence[str]) -> UserError:
+    """Name the valid keys nearest to `key`: those that end like it, else those spelt like it."""
+    key = key.lstrip("+~").split("@")[0]
+    keys = valid_keys(verb, overrides, dirs)
+    groups = GROUPS if verb == "train" else ()
+    leaf = key.rpartition(".")[2]
+    same_leaf = [k for k in keys if k.rpartition(".")[2] == leaf]
+    if same_leaf:
+        near = same_leaf[:4]
+    else:
+        near = nearest(key, [*keys, *groups]) or nearest(leaf, [k.rpartition(".")[2] for k in keys])
+        leaves = {k.rpartition(".")[2]: k for k in reversed(keys)}
+        near = [leaves.get(name, name) for name in near]
+    hint = f"; did you mean {' or '.join(near)}?" if near else f"; see: gentrain {verb} --help"
+    return UserError(f"unknown key {key}{hint}")
+
+
+def valid_keys(verb: str, overrides: Sequence[str], dirs: Sequence[str]) -> list[str]:
+    """The dotted keys of the command's config, with the model and data set that were chosen."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    chosen = [o for o in overrides if plain_key(o) in GROUPS and "," not in o]
+    GlobalHydra.instance().clear()
+    for attempt in (chosen, []):
+        try:
+            with initialize_config_dir(str(config_dir()), version_base="1.3"):
+                search = [f"hydra.searchpath=[{','.join(f'file://{Path(d).resolve()}' for d in dirs)}]"]
+                return list(leaves_of(compose(verb, overrides=attempt + (search if dirs else []))))
+        except Exception:  # the chosen option may be what is wrong
+            GlobalHydra.instance().clear()
+    return []
+
+
+def leaves_of(node: Any, prefix: str = "") -> list[str]:
+    """Dotted names of every leaf of a config."""
+    found: list[str] = []
+    for name in node:
+        if isinstance(node, DictConfig) and OmegaConf.is_missing(node, name):
+            found.append(prefix + str(name))
+            continue
+        value = node._get_node(name)
+        if isinstance(value, DictConfig) and not value._is_none() and len(value):
+            found += leaves_of(value, f"{prefix}{name}.")
+        elif not str(name).startswith("_"):
+            found.append(prefix + str(name))
+    return found

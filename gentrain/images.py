@@ -1,0 +1,79 @@
+"""Grids of images and files of them: PNG pictures to look at, .npz archives to compute with."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from gentrain.errors import UserError
+
+#: Smallest side of a picture's tile in pixels; smaller images are enlarged by a whole factor.
+_TILE = 56
+
+
+def to_display(x: Tensor, levels: int) -> Tensor:
+    """uint8 [B, C, H, W] in 0 .. levels-1 -> uint8 [B, 3 or 1, H, W] in 0 .. 255, on the CPU."""
+    x = x.detach().cpu()
+    shown = (x.float() * (255 / (levels - 1))).round().to(torch.uint8)
+    return shown if shown.shape[1] in (1, 3) else shown[:, :1]
+
+
+def grid(x: Tensor, levels: int, columns: int | None = None) -> Tensor:
+    """Tile images, row by row.
+
+    Args:
+        x: uint8 [B, C, H, W] in 0 .. levels-1.
+        levels: grey levels of a pixel.
+        columns: images in a row; None: as square as can be.
+
+    Returns:
+        uint8 [1 or 3, height, width].
+    """
+    from torchvision.utils import make_grid
+
+    shown = to_display(x, levels)
+    factor = max(1, math.ceil(_TILE / min(shown.shape[-2:])))
+    shown = shown.repeat_interleave(factor, -1).repeat_interleave(factor, -2)
+    columns = columns or math.ceil(math.sqrt(len(shown)))
+    tiled = make_grid(shown, nrow=columns, padding=2, pad_value=128)
+    return tiled[:1] if shown.shape[1] == 1 else tiled
+
+
+def save_png(picture: Tensor, path: Path) -> None:
+    """Write uint8 [1 or 3, height, width] as a PNG; whole or not at all.
+
+    Raises:
+        UserError: the place cannot be written.
+    """
+    array = picture.permute(1, 2, 0).numpy()  # [height, width, 1 or 3]
+    image = Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(temporary, format="PNG")
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def check_out(out: Path, suffixes: tuple[str, ...]) -> None:
+    """Refuse an output file before the work that fills it.
+
+    Raises:
+        UserError: another ending than `suffixes`, or a folder that cannot be written.
+    """
+    if out.suffix not in suffixes:
+        raise UserError(f"out={out}: expected a name that ends in {' or '.join(suffixes)}")
+    if out.is_dir():
+        raise UserError(f"out={out} is a folder; expected a file name")
+    parent = out.absolute().parent
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise UserError(f"out={out}: cannot write to {parent}")

@@ -1,0 +1,1 @@
+"""Plain nn.Modules that several papers share; they import torch alone."""

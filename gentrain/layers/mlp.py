@@ -1,0 +1,37 @@
+"""Fully connected networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import nn
+
+from gentrain.layers.activation import activation
+
+
+class MLP(nn.Sequential):
+    """Linear layers of the given sizes with an activation between them, none after the last.
+
+    Weights start as in Glorot & Bengio 2010, equation 16; biases at zero.
+
+    Args:
+        sizes: units of input, hidden layers and output, at least two numbers of at least 1.
+        activation_name: one of `layers.activation.ACTIVATIONS`.
+
+    [..., sizes[0]] -> [..., sizes[-1]].
+
+    Raises:
+        ValueError: fewer than two sizes, one below 1, or an unknown activation.
+    """
+
+    def __init__(self, sizes: Sequence[int], activation_name: str) -> None:
+        if len(sizes) < 2 or min(sizes) < 1:
+            raise ValueError(f"an MLP needs two or more sizes of at least 1, found {list(sizes)}")
+        layers: list[nn.Module] = []
+        for width_in, width_out in pairwise(sizes):
+            linear = nn.Linear(width_in, width_out)
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
+            layers += [linear, activation(activation_name)]
+        super().__init__(*layers[:-1])

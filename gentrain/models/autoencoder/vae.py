@@ -1,0 +1,358 @@
+"""The variational autoencoder.
+
+[1] Kingma & Welling 2014, "Auto-Encoding Variational Bayes", arXiv:1312.6114.
+[2] Rezende, Mohamed & Wierstra 2014, "Stochastic Backpropagation and Approximate Inference in Deep
+    Generative Models", arXiv:1401.4082.
+[3] Burda, Grosse & Salakhutdinov 2016, "Importance Weighted Autoencoders", arXiv:1509.00519.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Independent, Normal, kl_divergence
+
+from gentrain.contracts import (
+    Batch,
+    DataSpec,
+    EncodesDecodes,
+    GenerativeModel,
+    HasLikelihood,
+    ImagesToLatents,
+    LikelihoodKind,
+    Samples,
+    check_images,
+)
+from gentrain.distributions import initial_pixel_parameters, pixel_distribution, pixel_parameters
+from gentrain.layers.conv import ConvDecoder, ConvEncoder
+from gentrain.layers.mlp import MLP
+
+#: Bytes that one chunk of `log_likelihood`, `sample` or `latents_to_images` may take.
+CHUNK_BYTES = 256 * 2**20
+#: |log sigma| of q(z|x) stays below this, so that no precision overflows.
+LOG_SIGMA_BOUND = 7.0
+
+
+class VAE(GenerativeModel, Samples, HasLikelihood, EncodesDecodes, ImagesToLatents):
+    """p(z) = N(0, I), p(x|z) from a decoder, q(z|x) = N(mu(x), diag sigma(x)^2) from an encoder [1, 2].
+
+    Args:
+        spec: what the images are.
+        latent_dim: D, the number of latent dimensions.
+        encoder: [B, C, H, W] in [-1, 1] -> [B, 2 D], mu and log sigma before it is bounded.
+        decoder: [B, D] -> [B, P * C, H, W], the parameters of `pixel_distribution`.
+        widest: floats in the largest hidden activation of one image; bounds the memory of a chunk.
+        likelihood: p(x|z), one of `distributions.LIKELIHOODS`.
+        mixtures: components of a logistic mixture.
+        sample_pixels: whether `sample` draws x ~ p(x|z) or takes the level nearest to its mean.
+    """
+
+    latent_prior = "gaussian"
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        latent_dim: int,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        widest: int,
+        likelihood: str,
+        mixtures: int,
+        sample_pixels: bool,
+    ) -> None:
+        super().__init__(spec)
+        self._latent_dim = latent_dim
+        self.encoder = encoder
+        self.decoder = decoder
+        self.likelihood = likelihood
+        self.mixtures = mixtures
+        self.sample_pixels = sample_pixels
+        # Input and output of the widest layer, and the temporaries of p(x|z); an upper estimate.
+        parameters = pixel_parameters(likelihood, spec.levels, mixtures) * spec.dims
+        self._floats_per_image = 4 * widest + 8 * parameters
+
+    @property
+    def latent_dim(self) -> int:
+        """D, the number of latent dimensions."""
+        return self._latent_dim
+
+    @property
+    def _like(self) -> Tensor:
+        """A parameter, for its dtype and device."""
+        return next(self.parameters())
+
+    # The paper.
+
+    def prior(self) -> Independent:
+        """p(z) = N(0, I), event shape [D]."""
+        zeros = torch.zeros(self.latent_dim, dtype=self._like.dtype, device=self._like.device)
+        return Independent(Normal(zeros, torch.ones_like(zeros), validate_args=False), 1, validate_args=False)
+
+    def _posterior(self, x: Tensor) -> Independent:
+        """q(z|x), unchecked: nothing here waits for the device."""
+        pixels = x.to(self._like.dtype) * (2 / (self.spec.levels - 1)) - 1  # [B, C, H, W] in [-1, 1]
+        mu, log_sigma = _at_least_float32(self.encoder(pixels)).chunk(2, dim=1)  # [B, D] each
+        # A smooth bound keeps q a Gaussian, hence the ELBO a bound, and has a gradient everywhere.
+        log_sigma = LOG_SIGMA_BOUND * torch.tanh(log_sigma / LOG_SIGMA_BOUND)
+        return Independent(Normal(mu, log_sigma.exp(), validate_args=False), 1, validate_args=False)
+
+    def _likelihood(self, z: Tensor) -> Independent:
+        """p(x|z), unchecked."""
+        return pixel_distribution(self.decoder(z), self.likelihood, self.spec.levels, self.mixtures)
+
+    def elbo_terms(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The two terms of -ELBO with one draw of z, [1] equation 7 and appendix B.
+
+        x uint8 [B, C, H, W] -> -log p(x|z) [B] with z ~ q(z|x) reparametrised, and KL(q(z|x) || p(z))
+        [B] in closed form; both in nats per image.
+        """
+        q = self._posterior(x)
+        reconstruction = -self._likelihood(q.rsample()).log_prob(x)
+        return reconstruction, kl_divergence(q, self.prior())
+
+    def loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """-ELBO in nats per image, averaged over the batch."""
+        reconstruction, kl = self.elbo_terms(batch.x)
+        terms = {"reconstruction": reconstruction.detach().mean(), "kl": kl.detach().mean()}
+        return (reconstruction + kl).mean(), terms
+
+    def log_weights(self, x: Tensor, q: Independent, k: int) -> Tensor:
+        """log p(x, z_i) - log q(z_i|x) for k draws z_i ~ q(z|x), [k, B]; [3] equation 8."""
+        z = q.rsample(torch.Size([k]))  # [k, B, D]
+        p = self._likelihood(z.flatten(0, 1))
+        log_p_x = p.log_prob(x.repeat(k, 1, 1, 1)).unflatten(0, (k, -1))  # [k, B]
+        return log_p_x + self.prior().log_prob(z) - q.log_prob(z)
+
+    # What commands ask for.
+
+    @torch.no_grad()
+    def log_likelihood(
+        self, x: Tensor, label: Tensor | None = None, samples: int | None = None
+    ) -> tuple[Tensor, LikelihoodKind]:
+        """A lower bound on log p(x), without gradient and in chunks of at most about `CHUNK_BYTES`.
+
+        Args:
+            x: uint8 [B, C, H, W].
+            label: ignored, since the model is one of p(x).
+            samples: None: the ELBO with one draw of z and the KL in closed form, kind "ELBO". k >= 1:
+                the importance-weighted bound of k draws ([3] equation 8), kind "IWAE-k".
+
+        Returns:
+            (bound [B] in nats per image, kind).
+
+        Raises:
+            ValueError: samples below 1, or images that the model was not built for.
+        """
+        check_images(x, self.spec)
+        if samples is not None and samples < 1:
+            raise ValueError(f"samples must be at least 1, found {samples}")
+        pieces = x.split(self._chunk())
+        if samples is None:
+            bounds = [-sum(self.elbo_terms(piece), torch.zeros(())) for piece in pieces]
+            return torch.cat(bounds), "ELBO"
+        return torch.cat([self._iwae(piece, samples) for piece in pieces]), f"IWAE-{samples}"
+
+    def _iwae(self, x: Tensor, samples: int) -> Tensor:
+        """log 1/k sum_i w_i of k = `samples` draws, [B], some of them at a time."""
+        q = self._posterior(x)
+        total = torch.full((len(x),), -math.inf, dtype=q.mean.dtype, device=x.device)
+        at_once = max(1, self._chunk() // max(1, len(x)))
+        for start in range(0, samples, at_once):
+            log_w = self.log_weights(x, q, min(at_once, samples - start))
+            total = torch.logaddexp(total, log_w.logsumexp(0))
+        return total - math.log(samples)
+
+    def encode(self, x: Tensor) -> Independent:
+        """x uint8 [B, C, H, W] -> q(z|x), batch shape [B], event shape [D]."""
+        check_images(x, self.spec)
+        return self._posterior(x)
+
+    def decode(self, z: Tensor) -> Independent:
+        """z [B, D] -> p(x|z), batch shape [B], event shape [C, H, W], values 0 .. levels-1.
+
+        Raises:
+            ValueError: z of another shape.
+        """
+        self._check_latents(z)
+        return self._likelihood(z.to(self._like.dtype))
+
+    @torch.no_grad()
+    def sample(self, n: int, label: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+        """`n` images, uint8 [n, C, H, W], from z ~ N(0, temperature^2 I).
+
+        With `sample_pixels` each pixel is drawn from p(x|z), and at temperature 1 an image is an exact
+        draw from the model; without, it is the level nearest to the mean of p(x|z).
+
+        Raises:
+            ValueError: temperature not above 0 or not finite, n below 0, or a label.
+        """
+        if not (math.isfinite(temperature) and temperature > 0):
+            raise ValueError(f"temperature must be finite and above 0, found {temperature}")
+        if label is not None:
+            raise ValueError(f"label: {type(self).__name__} has no labels to sample from")
+        if n < 0:
+            raise ValueError(f"n must be at least 0, found {n}")
+        z = temperature * self.prior().sample(torch.Size([n]))
+        return self._images(z, self.sample_pixels)
+
+    @torch.no_grad()
+    def latents_to_images(self, z: Tensor) -> Tensor:
+        """z [B, D] -> uint8 [B, C, H, W], the level nearest to the mean of p(x|z).
+
+        Raises:
+            ValueError: z of another shape.
+        """
+        self._check_latents(z)
+        return self._images(z.to(self._like.dtype), sample_pixels=False)
+
+    @torch.no_grad()
+    def images_to_latents(self, x: Tensor) -> Tensor:
+        """x uint8 [B, C, H, W] -> the mean of q(z|x), [B, D]."""
+        return self.encode(x).mean
+
+    def _images(self, z: Tensor, sample_pixels: bool) -> Tensor:
+        images = torch.empty(len(z), *self.spec.shape, dtype=torch.uint8, device=z.device)
+        for start in range(0, len(z), self._chunk()):
+            piece = slice(start, start + self._chunk())
+            p = self._likelihood(z[piece])
+            images[piece] = (p.sample() if sample_pixels else p.mean.round()).to(torch.uint8)
+        return images
+
+    def _chunk(self) -> int:
+        """How many latents to decode at once."""
+        return max(1, CHUNK_BYTES // (self._floats_per_image * self._like.element_size()))
+
+    def _check_latents(self, z: Tensor) -> None:
+        if z.ndim != 2 or z.shape[1] != self.latent_dim:
+            raise ValueError(f"latents must be [B, {self.latent_dim}], found {list(z.shape)}")
+
+
+class ConvVAE(VAE):
+    """A VAE whose networks are strided convolutions, for images of 8x8 pixels and more.
+
+    Args:
+        spec: what the images are.
+        latent_dim: D, the number of latent dimensions.
+        channels: feature maps of each stage; every stage halves height and width, rounded up.
+        hidden: units of the linear layer between feature maps and latents.
+        activation: one of `layers.activation.ACTIVATIONS`.
+        dropout: probability with which an input of the encoder's linear layers is zeroed in training.
+        likelihood: p(x|z), one of `distributions.LIKELIHOODS`.
+        mixtures: components of a logistic mixture.
+        sample_pixels: whether `sample` draws the pixels from p(x|z) or takes their mean.
+
+    Raises:
+        ValueError: images below 8x8, or a setting out of its range.
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        latent_dim: int,
+        channels: Sequence[int],
+        hidden: int,
+        activation: str,
+        dropout: float,
+        likelihood: str,
+        mixtures: int,
+        sample_pixels: bool,
+    ) -> None:
+        channels_in, height, width = spec.shape
+        if min(height, width) < 8:
+            raise ValueError(
+                f"images are {height}x{width}, the smallest that this model takes is 8x8; "
+                "set dataset.image_size=8 or more, or model=vae_mlp"
+            )
+        _check_positive("latent_dim", latent_dim)
+        _check_positive("channels", *channels)
+        _check_positive("hidden", hidden)
+        if not 0 <= dropout < 1:
+            raise ValueError(f"model.dropout must be at least 0 and below 1, found {dropout}")
+        per_value = pixel_parameters(likelihood, spec.levels, mixtures)
+        encoder = ConvEncoder(spec.shape, channels, hidden, 2 * latent_dim, activation, dropout)
+        out_shape = (per_value * channels_in, height, width)
+        decoder = ConvDecoder(latent_dim, out_shape, channels, hidden, activation)
+        start = initial_pixel_parameters(likelihood, spec.levels, mixtures)
+        _start_output(decoder.output, start.repeat_interleave(channels_in))
+        super().__init__(
+            spec,
+            latent_dim=latent_dim,
+            encoder=encoder,
+            decoder=decoder,
+            # The last stage ends at twice the size of its input, before it is cut to height x width.
+            widest=max(channels) * (height + 1) * (width + 1),
+            likelihood=likelihood,
+            mixtures=mixtures,
+            sample_pixels=sample_pixels,
+        )
+
+
+class MLPVAE(VAE):
+    """A VAE whose networks are fully connected, as in [1] and [3]; for images of any size.
+
+    Args:
+        spec: what the images are.
+        latent_dim: D, the number of latent dimensions.
+        hidden: units of each hidden layer of the encoder; the decoder has them in reverse.
+        activation: one of `layers.activation.ACTIVATIONS`.
+        likelihood: p(x|z), one of `distributions.LIKELIHOODS`.
+        mixtures: components of a logistic mixture.
+        sample_pixels: whether `sample` draws the pixels from p(x|z) or takes their mean.
+
+    Raises:
+        ValueError: a setting out of its range.
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        latent_dim: int,
+        hidden: Sequence[int],
+        activation: str,
+        likelihood: str,
+        mixtures: int,
+        sample_pixels: bool,
+    ) -> None:
+        _check_positive("latent_dim", latent_dim)
+        _check_positive("hidden", *hidden)
+        channels, height, width = spec.shape
+        per_value = pixel_parameters(likelihood, spec.levels, mixtures)
+        encoder = MLP([spec.dims, *hidden, 2 * latent_dim], activation)
+        decoder = MLP([latent_dim, *reversed(hidden), per_value * spec.dims], activation)
+        start = initial_pixel_parameters(likelihood, spec.levels, mixtures)
+        _start_output(decoder[-1], start.repeat_interleave(spec.dims))
+        super().__init__(
+            spec,
+            latent_dim=latent_dim,
+            encoder=nn.Sequential(nn.Flatten(), encoder),
+            decoder=nn.Sequential(decoder, nn.Unflatten(1, (per_value * channels, height, width))),
+            widest=max(hidden),
+            likelihood=likelihood,
+            mixtures=mixtures,
+            sample_pixels=sample_pixels,
+        )
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    """Autocast's half precision widened, so that the KL is not computed in it; other dtypes kept."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def _start_output(layer: nn.Module, values: Tensor) -> None:
+    """Add `values` to the bias of the decoder's last layer."""
+    assert isinstance(layer, nn.Linear | nn.ConvTranspose2d)
+    assert layer.bias is not None
+    with torch.no_grad():
+        layer.bias += values
+
+
+def _check_positive(setting: str, *values: int) -> None:
+    if not values or min(values) < 1:
+        found = ", ".join(map(str, values)) or "nothing"
+        raise ValueError(f"model.{setting} must be at least 1, found {found}")

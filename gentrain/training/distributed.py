@@ -1,0 +1,127 @@
+"""Several processes, one run: what torchrun started, on torch.distributed alone.
+
+Tensors on the CPU travel over gloo, tensors on a GPU over NCCL, in one process group.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from gentrain.errors import Fault
+
+
+@dataclass(frozen=True)
+class World:
+    """This process's place among `size` ranks."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this rank writes files and talks."""
+        return self.rank == 0
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The sum over ranks, in place."""
+        if self.size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def max(self, tensor: Tensor) -> Tensor:
+        """The maximum over ranks, in place."""
+        if self.size > 1:
+            dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+        return tensor
+
+    def any(self, flag: int) -> int:
+        """The largest `flag` of all ranks."""
+        return int(self.max(torch.tensor(flag))) if self.size > 1 else flag
+
+    def gather(self, value: Any) -> list[Any]:
+        """Every rank's `value`, in rank order, on every rank."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
+    def from_main(self, value: Any) -> Any:
+        """Rank 0's `value`."""
+        if self.size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
+        """Make `tensors` equal to rank 0's, in place."""
+        if self.size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0)
+
+    def broadcast_module(self, module: nn.Module) -> None:
+        """Make the parameters and buffers of `module` equal to rank 0's."""
+        if self.size > 1:
+            with torch.no_grad():
+                self.broadcast(t.detach() for t in (*module.parameters(), *module.buffers()))
+
+
+def launched_size() -> int:
+    """How many processes torchrun started; 1 without torchrun."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def launched_rank() -> int:
+    """The rank that torchrun gave this process; 0 without torchrun."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def local_rank() -> int:
+    """The rank on this machine that torchrun gave this process."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def launch_id() -> str | None:
+    """Names one torchrun launch, the same over its restarts; None without torchrun."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return None
+    names = ("TORCHELASTIC_RUN_ID", "MASTER_ADDR")
+    return "-".join([*(os.environ.get(name, "") for name in names), str(os.getppid())])
+
+
+def is_restart() -> bool:
+    """Whether torchrun started this process again after a failure."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
+def start(device: torch.device) -> World:
+    """Join the other ranks, if there are any.
+
+    Raises:
+        Fault: the ranks do not find each other.
+    """
+    if launched_size() == 1:
+        return World()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    if not dist.is_initialized():
+        try:
+            dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+        except (RuntimeError, ValueError) as error:
+            raise Fault(f"the {launched_size()} processes did not find each other: {error}") from error
+    return World(dist.get_rank(), dist.get_world_size(), local_rank())
+
+
+def stop() -> None:
+    """Leave the other ranks."""
+    if dist.is_initialized():
+        dist.destroy_process_group()

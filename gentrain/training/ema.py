@@ -1,0 +1,49 @@
+"""Exponential moving average of the weights (Polyak & Juditsky 1992; as used since Salimans et al. 2016)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class EMA:
+    """A copy of the model whose parameters follow `average += (1 - decay) * (weight - average)`.
+
+    The decay of update n is min(decay, (1 + n) / (10 + n)), so that a short run does not remember its
+    initial weights. Buffers (BatchNorm statistics) are copied. Made after data-dependent initialisation.
+
+    Args:
+        model: whose weights are averaged.
+        decay: per update, in [0, 1).
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self._average = {
+            id(p): a for p, a in zip(model.parameters(), self.model.parameters(), strict=True)
+        } | {id(b): a for b, a in zip(model.buffers(), self.model.buffers(), strict=True)}
+
+    @torch.no_grad()
+    def update(
+        self, parameters: Sequence[Tensor], nets: Sequence[nn.Module], updates: int, moved: Tensor
+    ) -> None:
+        """Move towards the parameters that a turn has just moved.
+
+        Args:
+            parameters: the turn's parameters.
+            nets: the turn's modules, for their buffers.
+            updates: how often the turn has moved before.
+            moved: scalar 0 or 1 on the device; 0 where the update was masked.
+        """
+        rate = moved * (1 - min(self.decay, (1 + updates) / (10 + updates)))
+        average = [self._average[id(p)] for p in parameters]
+        change = torch._foreach_sub([p.detach() for p in parameters], average)
+        torch._foreach_mul_(change, rate)
+        torch._foreach_add_(average, change)
+        for net in nets:
+            for buffer in net.buffers():
+                self._average[id(buffer)].copy_(buffer)

@@ -1,0 +1,261 @@
+"""The run folder: made exclusively once every check has passed, locked while in use, found again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import tempfile
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from gentrain.errors import CorruptFile, UserError
+from gentrain.training import checkpoint, distributed
+
+OUTPUTS = Path("outputs")
+
+
+def safe_name(name: str) -> str:
+    """A model's or data set's name as part of a folder's: letters, digits, `.`, `_` and `-` alone."""
+    return re.sub(r"[^\w.-]+", "_", name.replace("/", "_"), flags=re.ASCII).strip(".") or "run"
+
+
+def check_writable(place: Path) -> None:
+    """Refuse a place where no folder can be made, before any data are read. Leaves nothing behind.
+
+    Raises:
+        UserError: the first existing parent and what is wrong with it.
+    """
+    parent = place.absolute()
+    while not parent.exists() and not parent.is_symlink():
+        parent = parent.parent
+    if not parent.is_dir():
+        raise UserError(f"cannot write to {place}: {parent} is not a folder; choose another run_dir")
+    # os.access says yes to root on a read-only file system: try.
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".gentrain-", dir=parent))
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {place}: {parent}: {error.strerror}; choose another run_dir"
+        ) from error
+
+
+@dataclass
+class Run:
+    """One run's folder.
+
+    config.yaml, metrics.jsonl, the TensorBoard events, samples/ and checkpoints/ (step_00001000.pt, last.pt,
+    best.pt).
+    """
+
+    folder: Path
+    _lock: FileLock | None = None
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints."""
+        return self.folder / "checkpoints"
+
+    @property
+    def last(self) -> Path:
+        """The newest checkpoint."""
+        return self.checkpoints / "last.pt"
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint with the best validation figure."""
+        return self.checkpoints / "best.pt"
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.folder / "config.yaml"
+
+    def step_file(self, step: int) -> Path:
+        """The checkpoint of `step`."""
+        return self.checkpoints / f"step_{step:08d}.pt"
+
+    def step_files(self) -> list[Path]:
+        """The checkpoints by step, newest first."""
+        files = {
+            int(m.group(1)): f
+            for f in self.checkpoints.glob("step_*.pt")
+            if (m := re.fullmatch(r"step_(\d+)\.pt", f.name))
+        }
+        return [files[step] for step in sorted(files, reverse=True)]
+
+    def lock(self) -> None:
+        """Take the folder for this process until it ends; a killed process leaves no lock behind.
+
+        Raises:
+            UserError: another process trains here; names its pid.
+        """
+        owner = self.folder / ".pid"
+        lock = FileLock(self.folder / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            pid = owner.read_text().strip() if owner.is_file() else "unknown"
+            raise UserError(f"{self.folder} is in use by pid {pid}; wait for it or stop it") from None
+        owner.write_text(f"{os.getpid()}\n")
+        self._lock = lock
+
+    def release(self) -> None:
+        """Give the folder back."""
+        if self._lock is not None:
+            (self.folder / ".pid").unlink(missing_ok=True)
+            self._lock.release()
+            self._lock = None
+
+
+def create(
+    model: str,
+    dataset: str,
+    run_dir: str | None = None,
+    base: Path | None = None,
+    now: datetime | None = None,
+) -> Run:
+    """Make a new run folder, lock it and point `latest` at it.
+
+    Args:
+        model, dataset: names for outputs/<model>-<dataset>/<date>_<time>.
+        run_dir: the user's own folder instead; it must be new or empty.
+        base: a folder for the run's folder instead of outputs/<model>-<dataset> (sweeps).
+        now: the time in the name.
+
+    Raises:
+        UserError: `run_dir` holds something, or nothing can be written there.
+    """
+    if run_dir is not None:
+        folder = Path(run_dir).expanduser()
+        check_writable(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(entry.name not in (".lock", ".pid") for entry in folder.iterdir()):
+            Run(folder).lock()  # says "in use" where that is why
+            raise UserError(
+                f"run_dir={folder} is not empty; choose another, or: gentrain train resume={folder}"
+            )
+    else:
+        parent = base or OUTPUTS / f"{safe_name(model)}-{safe_name(dataset)}"
+        check_writable(parent)
+        parent.mkdir(parents=True, exist_ok=True)
+        stamp = (now or datetime.now()).strftime("%Y-%m-%d_%H-%M-%S")
+        folder = exclusive(parent, stamp)
+    run = Run(folder)
+    run.lock()
+    run.checkpoints.mkdir(exist_ok=True)
+    if launch := distributed.launch_id():
+        (folder / ".launch").write_text(launch)
+    if run_dir is None and base is None:
+        point(folder.parent / "latest", Path(folder.name))
+    OUTPUTS.mkdir(exist_ok=True)
+    point(OUTPUTS / "latest", Path(os.path.relpath(folder.resolve(), OUTPUTS.resolve())))
+    return run
+
+
+def exclusive(parent: Path, name: str) -> Path:
+    """Make the folder `name` in `parent`, or `name-2`, `name-3`, ... where that is taken."""
+    number = 1
+    while True:
+        folder = parent / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            number += 1
+
+
+def point(link: Path, target: Path) -> None:
+    """Make the symbolic link `link` lead to `target`, replacing it at once."""
+    temporary = link.with_name(f".{link.name}.{secrets.token_hex(4)}")
+    with contextlib.suppress(OSError):  # a file system without symbolic links: then by folder names
+        temporary.symlink_to(target)
+        os.replace(temporary, link)
+
+
+def restarted() -> Run | None:
+    """The run that this torchrun launch began before one of its processes died."""
+    launch = distributed.launch_id()
+    if launch is None or not distributed.is_restart():
+        return None
+    for marker in sorted(OUTPUTS.rglob(".launch"), reverse=True):
+        if marker.read_text() == launch:
+            return Run(marker.parent)
+    return None
+
+
+def find_run(place: str) -> Run:
+    """The run that `place` means: `latest`, a run folder, or a file in its checkpoints.
+
+    Raises:
+        UserError: there is none.
+    """
+    if place == "latest":
+        newest = OUTPUTS / "latest"
+        if not newest.is_dir():
+            runs = sorted(OUTPUTS.glob("*/*/config.yaml"), key=lambda f: f.stat().st_mtime_ns)
+            if not runs:
+                raise UserError(
+                    f"no run in {OUTPUTS.absolute()} yet; train one: gentrain train; or give ckpt=FILE"
+                )
+            return Run(runs[-1].parent)
+        return Run(newest.resolve())
+    path = Path(place).expanduser()
+    if path.is_file() and path.parent.name == "checkpoints":
+        return Run(path.resolve().parent.parent)
+    folder = path.resolve()
+    if not folder.is_dir():
+        raise UserError(f"no run at {path}")
+    if not (folder / "config.yaml").is_file() and not (folder / "checkpoints").is_dir():
+        inner = folder / "latest"
+        if inner.is_dir():
+            return Run(inner.resolve())
+        raise UserError(f"{path} is not a run folder: it has no config.yaml")
+    return Run(folder)
+
+
+def find_checkpoint(place: str) -> Path:
+    """The file that `ckpt=place` means: itself, or the last one of the run that it names.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = Path(place).expanduser()
+    if place != "latest" and path.is_file():
+        return path
+    run = find_run(place)
+    if run.last.is_file():
+        return run.last
+    files = run.step_files()
+    if not files:
+        raise UserError(f"{run.folder} has no checkpoint yet; wait for the first, or give ckpt=FILE")
+    return files[0]
+
+
+def newest_good(run: Run) -> tuple[Path, dict, list[str]] | None:
+    """The newest checkpoint of `run` that loads, and a line for each newer one that does not.
+
+    None where the run has no checkpoint at all.
+
+    Raises:
+        CorruptFile: there are checkpoints and none is good.
+    """
+    candidates = [f for f in [run.last, *run.step_files(), run.best] if f.is_file()]
+    seen: set[int] = set()
+    problems: list[str] = []
+    for path in candidates:
+        inode = path.stat().st_ino
+        if inode in seen:
+            continue
+        seen.add(inode)
+        try:
+            return path, checkpoint.load(path), problems
+        except CorruptFile as error:
+            problems.append(str(error))
+    if problems:
+        raise CorruptFile(f"{run.folder} has no good checkpoint: " + "; ".join(problems))
+    return None

@@ -1,0 +1,118 @@
+"""What a run writes while it trains: TensorBoard, metrics.jsonl, pictures, the progress bar."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from tqdm import tqdm
+
+from gentrain.images import save_png
+
+
+class Tracker:
+    """Writes one run's figures and pictures; on ranks other than 0 it is not made at all.
+
+    Args:
+        folder: the run folder.
+        steps: the run's length, for the bar.
+        start: steps already done; anything in metrics.jsonl beyond them is dropped.
+    """
+
+    def __init__(self, folder: Path, steps: int, start: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.folder = folder
+        self._disk_warned = False
+        self._writer = SummaryWriter(str(folder), purge_step=start + 1 if start else None)
+        truncate_metrics(folder / "metrics.jsonl", start)
+        self._metrics = (folder / "metrics.jsonl").open("a", encoding="utf-8")
+        # disable=None: quiet when not on a terminal.
+        self._bar = tqdm(total=steps, initial=start, unit="step", disable=None, dynamic_ncols=True)
+
+    def step(self) -> None:
+        """One more step is done."""
+        self._bar.update()
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """One line of metrics.jsonl and a TensorBoard scalar each. Not-a-number is written as null."""
+        finite = {k: v if math.isfinite(v) else None for k, v in values.items()}
+        self._metrics.write(json.dumps({"step": step, **finite}) + "\n")
+        self._metrics.flush()
+
+        def write() -> None:
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, step)
+
+        self._tensorboard(write)
+        shown = {k: v for k, v in values.items() if k.startswith(("loss/", "eval/"))}
+        self._bar.set_postfix({k: f"{v:.4g}" for k, v in shown.items()}, refresh=False)
+
+    def picture(self, step: int, name: str, picture: Tensor, path: Path) -> None:
+        """A PNG under the run folder and the same picture, uint8 [C, height, width], in TensorBoard."""
+        save_png(picture, path)
+        self._tensorboard(lambda: self._writer.add_image(name, picture, step))
+
+    def text(self, name: str, text: str) -> None:
+        """A text in TensorBoard."""
+        self._tensorboard(lambda: self._writer.add_text(name, text))
+
+    def say(self, line: str) -> None:
+        """A line for the reader that does not tear the bar."""
+        tqdm.write(line, file=sys.stdout)
+        sys.stdout.flush()
+
+    def _tensorboard(self, write: Callable[[], Any]) -> None:
+        try:
+            write()
+        except (OSError, RuntimeError) as error:  # the writer's own thread re-raises what it met
+            self._warn_disk(error)
+
+    def _warn_disk(self, error: BaseException) -> None:
+        if not self._disk_warned:
+            self._disk_warned = True
+            warnings.warn(
+                f"TensorBoard cannot write to {self.folder}: {error}; training goes on", stacklevel=3
+            )
+
+    def sync(self) -> None:
+        """Put every line of metrics on the disk, before a checkpoint says that they are there."""
+        self._metrics.flush()
+        os.fsync(self._metrics.fileno())
+
+    def close(self) -> None:
+        """End the bar and the files."""
+        self._bar.close()
+        self._metrics.close()
+        self._tensorboard(self._writer.close)
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The complete lines of a metrics.jsonl; a torn last line is left out."""
+    lines = []
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                entry = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if isinstance(entry, dict) and "step" in entry:
+                lines.append(entry)
+    return lines
+
+
+def truncate_metrics(path: Path, step: int) -> None:
+    """Drop what was written after `step`: a resumed run writes it again."""
+    if not path.is_file():
+        return
+    kept = [entry for entry in read_metrics(path) if entry["step"] <= step]
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,254 @@
+"""One turn's update: forward, backward, agreement between ranks, unscale, clip, step, schedule.
+
+A non-finite loss or gradient never reaches the weights, and no step waits for the device to find out:
+the optimiser's step is masked on the device by `skip`, and what went wrong is kept in tensors that
+are read with the next log line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from gentrain.contracts import Batch, Turn
+from gentrain.training.distributed import World
+from gentrain.training.precision import Precision
+
+
+class TurnModule(nn.Module):
+    """A turn as a module whose `forward` is the turn's loss: what DistributedDataParallel wraps.
+
+    So the synchronised method is the one that runs; calling a method of `ddp.module` would let the
+    ranks diverge silently.
+    """
+
+    def __init__(self, turn: Turn) -> None:
+        super().__init__()
+        self.nets = nn.ModuleList(turn.nets)
+        self._loss = turn.loss
+
+    def forward(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """(batch, step) -> (scalar loss, {name: detached scalar})."""
+        loss, terms = self._loss(batch, step)
+        return loss, {name: term.detach() for name, term in terms.items()}
+
+
+def only_these_require_grad(parameters: Sequence[nn.Parameter], others: Sequence[nn.Parameter]) -> Any:
+    """Context in which of a model's trainable parameters only the turn's require grad."""
+
+    @contextmanager
+    def switch() -> Iterator[None]:
+        for parameter in others:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in others:
+                parameter.requires_grad_(True)
+
+    return switch() if others else nullcontext()
+
+
+class TurnUpdate:
+    """A turn with its optimiser, schedule, gradient scaler and running means.
+
+    Args:
+        turn: the turn.
+        others: the model's trainable parameters that this turn does not move.
+        optimizer: over `turn.parameters()`.
+        schedule: counts this turn's updates, or None.
+        precision: of the forward pass.
+        world: the ranks.
+        accumulate: micro-batches per update.
+        clip: largest 2-norm of the gradient, or None.
+        max_skips: under fp16, skipped updates in a row that stop the run.
+        compile: compile the loss (not where it differentiates twice).
+    """
+
+    def __init__(
+        self,
+        turn: Turn,
+        others: Sequence[nn.Parameter],
+        optimizer: Optimizer,
+        schedule: LRScheduler | None,
+        precision: Precision,
+        world: World,
+        accumulate: int,
+        clip: float | None,
+        max_skips: int,
+        compile: bool,
+    ) -> None:
+        self.turn, self.optimizer, self.schedule = turn, optimizer, schedule
+        self.parameters = turn.parameters()
+        self.device = self.parameters[0].device
+        self._others = list(others)
+        self._precision, self._world = precision, world
+        self._accumulate, self._clip = accumulate, clip
+        self.scaler = precision.scaler()
+        self._limit = max_skips if self.scaler.is_enabled() else 1
+        self.updates = 0  # how often this turn has moved, masked updates included
+        module: nn.Module = TurnModule(turn)
+        if compile and not turn.double_backward:
+            module.compile()
+        if world.size > 1:
+            # A loss need not use every parameter in every step; buffers are shared by the trainer.
+            module = DistributedDataParallel(
+                module,
+                device_ids=[self.device] if self.device.type == "cuda" else None,
+                broadcast_buffers=False,
+                find_unused_parameters=True,
+            )
+        self._module = module
+        self.names: list[str] = []  # of the running means: loss, its terms, grad_norm
+        self._sums = self._count = torch.zeros((), device=self.device)
+        self._skips_in_a_row = torch.zeros((), device=self.device)
+        self._bad_step = torch.full((), -1.0, device=self.device)
+        self._bad_values = self._sums
+
+    def __call__(self, batch: Batch, step: int, latch: Tensor) -> Tensor:
+        """Move once.
+
+        Args:
+            batch: this rank's part of the step's batch.
+            step: 0-based.
+            latch: bool scalar on the device, set in place once the run must stop.
+
+        Returns:
+            float scalar on the device: 1 where the parameters moved, 0 where the update was masked.
+        """
+        micro_batches = batch.split(self._accumulate)
+        self.optimizer.zero_grad(set_to_none=True)
+        values: Tensor | None = None
+        with only_these_require_grad(self.parameters, self._others):
+            for i, micro_batch in enumerate(micro_batches):
+                last = i + 1 == len(micro_batches)
+                with nullcontext() if last or self._world.size == 1 else self._module.no_sync():  # type: ignore[operator]
+                    with self._precision.autocast():
+                        loss, terms = self._module(micro_batch, step)
+                    self.scaler.scale(loss / self._accumulate).backward()
+                scalars = [loss.detach(), *terms.values()]
+                row = torch.stack([scalar.to(self.device, torch.float32) for scalar in scalars])
+                values = row if values is None else values + row
+        assert values is not None
+        if not self.names:
+            self._name_terms(["loss", *terms, "grad_norm"])
+        self.scaler.unscale_(self.optimizer)
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if self._clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, self._clip, norm)
+        row = torch.cat([values / self._accumulate, norm.to(values.dtype).reshape(1)])
+
+        bad = (~torch.isfinite(row[0] + row[-1])).float()
+        bad = self._world.max(bad)  # the ranks' losses differ, what they do must not
+        self._skips_in_a_row = (self._skips_in_a_row + bad) * bad
+        stop = self._skips_in_a_row >= self._limit
+        newly = stop & ~latch
+        self._bad_step = torch.where(newly, float(step), self._bad_step)
+        self._bad_values = torch.where(newly, row, self._bad_values)
+        latch |= stop
+        skip = torch.maximum(bad, latch.float())
+        step_unless(self.optimizer, skip)
+        self.scaler.update()
+        if self.schedule is not None:
+            self.schedule.step()
+        moved = 1 - skip
+        self._sums = self._sums + torch.where(skip > 0, 0.0, row)
+        self._count = self._count + torch.stack([moved, skip])
+        self.updates += 1
+        return moved
+
+    def _name_terms(self, names: list[str]) -> None:
+        self.names = names
+        if self._sums.ndim == 0:  # else restored from a checkpoint
+            self._sums = torch.zeros(len(names), device=self.device)
+            self._bad_values = torch.zeros(len(names), device=self.device)
+            self._count = torch.zeros(2, device=self.device)
+
+    def read(self) -> dict[str, float]:
+        """The running means over ranks since the last call, and reset; waits for the device."""
+        if not self.names:
+            return {}
+        totals = self._world.sum(torch.cat([self._sums, self._count])).tolist()
+        *sums, moved, skipped = totals
+        self._sums = torch.zeros_like(self._sums)
+        self._count = torch.zeros_like(self._count)
+        means = {name: total / moved if moved else float("nan") for name, total in zip(self.names, sums)}  # noqa: B905
+        if self.scaler.is_enabled():
+            means["loss_scale"] = self.scaler.get_scale()
+            means["skipped"] = skipped / self._world.size
+        return means
+
+    def what_went_wrong(self) -> str | None:
+        """Which step and term were not finite, once the latch is set by this turn."""
+        step = int(self._bad_step)
+        if step < 0:
+            return None
+        values = dict(zip(self.names, self._bad_values.tolist(), strict=True))
+        terms = [name for name, value in values.items() if not abs(value) < float("inf")]
+        found = ", ".join(f"{name} = {values[name]}" for name in terms) or "another rank's loss"
+        repeated = f" ({self._limit} skipped updates in a row)" if self._limit > 1 else ""
+        return f"step {step + 1}, turn {self.turn.name}: {found}{repeated}"
+
+    def learning_rate(self) -> float:
+        """Of the first parameter group."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain numbers, strings and tensors: all that the next update depends on."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict() if self.schedule else None,
+            "scaler": self.scaler.state_dict(),
+            "updates": self.updates,
+            "names": list(self.names),
+            "sums": self._sums,
+            "count": self._count,
+            "skips_in_a_row": self._skips_in_a_row,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of `state_dict`."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.schedule is not None:
+            self.schedule.load_state_dict(state["schedule"])
+        if self.scaler.is_enabled() and state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
+        self.updates, self.names = state["updates"], list(state["names"])
+        self._sums = state["sums"].to(self.device)
+        self._count = state["count"].to(self.device)
+        self._skips_in_a_row = state["skips_in_a_row"].to(self.device)
+        self._bad_values = torch.zeros_like(self._sums)
+
+
+@torch.no_grad()
+def step_unless(optimizer: Optimizer, skip: Tensor) -> None:
+    """`optimizer.step()`, masked on the device where `skip` (float scalar) is not 0.
+
+    torch's fused optimisers take the mask themselves (the one GradScaler gives them); for any other
+    the state before is kept and put back where the step was to be skipped.
+    """
+    if getattr(optimizer, "_step_supports_amp_scaling", False):
+        optimizer.found_inf, optimizer.grad_scale = skip, None  # type: ignore[attr-defined]
+        optimizer.step()
+        del optimizer.found_inf, optimizer.grad_scale  # type: ignore[attr-defined]
+        return
+    if not optimizer.state and bool(skip):  # once in a run: there is no state to put back yet
+        return
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+
+    def tensors() -> list[Tensor]:
+        state = [t for p in parameters for t in optimizer.state.get(p, {}).values()]
+        return [*parameters, *(t for t in state if isinstance(t, Tensor))]
+
+    before = [t.detach().clone() for t in tensors()]
+    optimizer.step()
+    for now, then in zip(tensors(), before, strict=False):
+        now.copy_(torch.where(skip.to(now.device) > 0, then, now))

@@ -1,0 +1,116 @@
+"""Run folders: exclusive, locked, found again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from gentrain.errors import CorruptFile, UserError
+from gentrain.training import checkpoint, run
+
+NOW = datetime(2026, 1, 2, 3, 4, 5)
+
+
+def test_twenty_runs_in_one_second_get_twenty_folders(workplace: Path) -> None:
+    with ThreadPoolExecutor(20) as pool:
+        made = list(pool.map(lambda _: run.create("vae", "digits", now=NOW).folder, range(20)))
+    assert len({f.name for f in made}) == 20
+    assert all(f.is_dir() for f in made)
+    assert (workplace / "outputs/vae-digits/latest").resolve() in {f.resolve() for f in made}
+
+
+@pytest.mark.parametrize("name", ["a/b", "a b", "a=b,c(d)", "../x", "ä"])
+def test_no_odd_character_in_a_folder_that_we_name(workplace: Path, name: str) -> None:
+    folder = run.create(name, "digits", now=NOW).folder
+    assert folder.parent.parent == Path("outputs")
+    assert not set("/ =,()'\"ä") & set(folder.parent.name)
+
+
+def test_a_folder_in_use_names_the_process(workplace: Path) -> None:
+    script = """
+import sys, time
+from gentrain.training import run
+run.create("vae", "digits", run_dir="mine")
+print("locked", flush=True)
+time.sleep(60)
+"""
+    other = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None
+    assert other.stdout.readline() == "locked\n"
+    try:
+        with pytest.raises(UserError, match=f"in use by pid {other.pid}"):
+            run.Run(Path("mine")).lock()
+        with pytest.raises(UserError, match=f"in use by pid {other.pid}"):
+            run.create("vae", "digits", run_dir="mine")
+    finally:
+        os.kill(other.pid, signal.SIGKILL)
+        other.wait()
+        other.stdout.close()
+    time.sleep(0.1)
+    run.Run(Path("mine")).lock()  # a lock left behind by SIGKILL blocks nobody
+
+
+def test_a_folder_that_holds_something_is_refused(workplace: Path) -> None:
+    Path("mine").mkdir()
+    Path("mine/thesis.tex").write_text("x")
+    with pytest.raises(UserError, match="not empty"):
+        run.create("vae", "digits", run_dir="mine")
+
+
+def test_a_place_that_cannot_be_written(workplace: Path) -> None:
+    Path("outputs").write_text("a file")
+    with pytest.raises(UserError, match="outputs is not a folder"):
+        run.check_writable(Path("outputs/vae"))
+    with pytest.raises(UserError, match="cannot write to /proc/x"):
+        run.check_writable(Path("/proc/x"))
+
+
+def save(path: Path, step: int) -> None:
+    checkpoint.save({"config": "", "step": step}, path)
+
+
+def test_the_newest_good_checkpoint(workplace: Path) -> None:
+    made = run.create("vae", "digits")
+    assert run.newest_good(made) is None
+    for step in (9, 10, 100):  # by number, not by the first digit
+        save(made.step_file(step), step)
+    checkpoint.link(made.step_file(100), made.last)
+    found = run.newest_good(made)
+    assert found is not None
+    assert found[1]["step"] == 100
+    assert found[2] == []
+    data = bytearray(made.last.read_bytes())
+    data[50] ^= 1
+    made.last.write_bytes(data)  # the link's other name too
+    found = run.newest_good(made)
+    assert found is not None
+    assert found[1]["step"] == 10
+    assert len(found[2]) == 1
+    assert "corrupt" in found[2][0]
+    for file in made.step_files():
+        file.write_bytes(b"")
+    with pytest.raises(CorruptFile, match="no good checkpoint"):
+        run.newest_good(made)
+
+
+def test_latest_is_the_newest_run(workplace: Path) -> None:
+    with pytest.raises(UserError, match="no run in"):
+        run.find_run("latest")
+    first = run.create("vae", "digits", now=NOW)
+    own = run.create("vae", "mnist", run_dir="my runs/one (1)")
+    assert run.find_run("latest").folder == own.folder.resolve()
+    assert run.find_run("outputs/vae-digits").folder == first.folder.resolve()
+    assert run.find_run("outputs/vae-digits/latest").folder == first.folder.resolve()
+    with pytest.raises(UserError, match="no checkpoint yet"):
+        run.find_checkpoint("latest")
+    save(own.last, 1)
+    assert run.find_checkpoint("latest").samefile(own.last)
+    assert run.find_checkpoint(str(own.last)) == own.last
