@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from gentrain import __version__
-from gentrain.errors import GentrainError, UserError, did_you_mean
+from gentrain.errors import GentrainError, UserError, did_you_mean, nearest
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -59,6 +59,14 @@ VERBS: dict[str, tuple[str, list[str]]] = {
     ),
     "list": ("show models, what each can do, and data sets", ["gentrain list"]),
 }
+
+
+class _Carried(BaseException):
+    """Carries a command's exception past Hydra, which would print a line of its own."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 def usage() -> str:
@@ -138,7 +146,8 @@ def run_hydra(verb: str, rest: list[str]) -> int:
         what, examples = VERBS[verb]
         print(f"gentrain {verb}: {what}\n\nExamples:")
         print("\n".join(f"  {example}" for example in examples) + "\n", flush=True)
-    overrides = [quote_path(arg, path_keys(verb)) for arg in rest]
+    options, overrides = split_options(verb, rest)
+    overrides = [quote_path(arg, path_keys(verb)) for arg in overrides]
     multirun = any(arg in ("-m", "--multirun") for arg in rest)
     sweep = import_module("gentrain.commands.sweep").Sweep() if multirun else None
 
@@ -149,11 +158,16 @@ def run_hydra(verb: str, rest: list[str]) -> int:
         typed = list(hydra_config.overrides.task)
         choices = dict(hydra_config.runtime.choices)
         command = import_module(f"gentrain.commands.{verb}")  # torch comes with it: not before this
-        if sweep is None:
-            command.run(config, typed, choices)
-        else:
-            sweep.run(command, config, typed, choices)
+        try:
+            if sweep is None:
+                command.run(config, typed, choices)
+            else:
+                sweep.run(command, config, typed, choices)
+        except Exception as error:
+            raise _Carried(error) from error
 
+    # torch warns on stderr that it looks for unused parameters, which we ask it to do.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     environment = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hand us the exception instead of printing it and exiting
     argv = sys.argv
@@ -162,9 +176,11 @@ def run_hydra(verb: str, rest: list[str]) -> int:
             # Hydra insists on writing multirun.yaml somewhere; our runs make their own folders.
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="gentrain-"))
             overrides.append(f"hydra.sweep.dir='{scratch}'")
-        sys.argv = ["gentrain", *overrides]
+        sys.argv = ["gentrain", *options, *overrides]
         try:
             hydra_main(config_path=str(config_dir()), config_name=verb, version_base="1.3")(task)()
+        except _Carried as carried:
+            raise carried.error from carried.error.__cause__
         except (HydraException, OmegaConfBaseException) as error:
             from gentrain.explain import explain
 
@@ -176,6 +192,44 @@ def run_hydra(verb: str, rest: list[str]) -> int:
             if environment is None:
                 os.environ.pop("HYDRA_FULL_ERROR", None)
     return sweep.finish() if sweep is not None else 0
+
+
+#: Hydra's options, and those of them that take a value.
+OPTIONS = {
+    *("--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--resolve", "--package", "-p"),
+    *("--run", "-r"),
+    *("--multirun", "-m", "--shell-completion", "-sc", "--config-path", "-cp", "--config-name", "-cn"),
+    *("--config-dir", "-cd", "--info", "-i"),
+}
+WITH_VALUE = {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn"} | {
+    *("--config-dir", "-cd"),
+}
+
+
+def split_options(verb: str, rest: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Options and overrides apart: argparse does not take them mixed.
+
+    Raises:
+        UserError: an unknown option, or one without its value.
+    """
+    options: list[str] = []
+    overrides: list[str] = []
+    words = iter(rest)
+    for word in words:
+        if not word.startswith("-"):
+            overrides.append(word)
+            continue
+        name = word.partition("=")[0]
+        if name not in OPTIONS:
+            hint = did_you_mean(name, OPTIONS) if nearest(name, OPTIONS) else ""
+            raise UserError(f"unknown option {name}{hint}; settings are key=value; gentrain {verb} --help")
+        options.append(word)
+        if word in WITH_VALUE:
+            value = next(words, None)
+            if value is None:
+                raise UserError(f"{word} needs a value")
+            options.append(value)
+    return options, overrides
 
 
 def config_dirs(args: Sequence[str]) -> list[str]:

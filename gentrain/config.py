@@ -293,6 +293,8 @@ def conform(schema: type[T], plain: Any) -> DictConfig:
     Raises:
         UserError: one line that names the key.
     """
+    if isinstance(plain, DictConfig):  # as Hydra composed it: typed already, with keys that `+` forced in
+        plain = OmegaConf.create(OmegaConf.to_container(plain))
     try:
         config = OmegaConf.merge(OmegaConf.structured(schema), plain)
     except OmegaConfBaseException as error:

@@ -15,7 +15,10 @@ def describe(error: BaseException) -> str:
         )
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"the disk is full: {error.filename or text}"
-    if type(error).__name__ == "DistBackendError" or "Connection closed by peer" in text:
+    lost = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
+    if type(error).__name__ == "DistBackendError" or (
+        isinstance(error, RuntimeError) and any(words in text for words in lost)
+    ):
         return f"another process of this run ended: {text[:160]}"
     return f"internal error: {type(error).__name__}: {text} (GENTRAIN_DEBUG=1 shows the traceback)"
 

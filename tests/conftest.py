@@ -1,35 +1,17 @@
-"""Running the command line, in this process and as one of its own."""
+"""Fixtures for running the command line."""
 
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).parent
-SUPPORT = TESTS / "support"
-sys.path.insert(0, str(SUPPORT))
+sys.path.insert(0, str(Path(__file__).parent / "support"))
 
-
-@dataclass
-class Ended:
-    """How a command ended."""
-
-    status: int
-    out: str
-    err: str
-
-    def one_line(self) -> str:
-        """The single line on stderr that a user's mistake gets."""
-        lines = [line for line in self.err.splitlines() if line.startswith("gentrain:")]
-        assert len(lines) == 1, self.err
-        assert "Traceback" not in self.err
-        return lines[0]
+from running import Ended
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -64,33 +46,3 @@ def gentrain(workplace: Path, capfd: pytest.CaptureFixture[str]) -> Callable[...
         return Ended(status, out, err)
 
     return call
-
-
-def environment(**more: str) -> dict[str, str]:
-    """Of a child process: the toy models importable, one thread (they are small)."""
-    path = os.pathsep.join([str(TESTS.parent), str(SUPPORT)])
-    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default", **more}
-
-
-def start(*args: str, cwd: Path, **more: str) -> subprocess.Popen[str]:
-    """`python -m gentrain <args>` as a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "gentrain", *args],
-        cwd=cwd,
-        env=environment(**more),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def run_process(*args: str, cwd: Path, timeout: float = 120, **more: str) -> Ended:
-    """Run `python -m gentrain <args>` to its end."""
-    process = start(*args, cwd=cwd, **more)
-    out, err = process.communicate(timeout=timeout)
-    return Ended(process.returncode, out, err)
-
-
-def toy(name: str, *more: str) -> list[str]:
-    """Arguments that choose one of the tests' models."""
-    return ["--config-dir", str(SUPPORT / "configs"), f"model={name}", "trust=[toys]", *more]

@@ -57,6 +57,12 @@ class Sweep:
     def finish(self) -> int:
         """Print the table; the exit status."""
         if self.rows:
+            labels = [label.split() for label, _, _ in self.rows]
+            common = set.intersection(*map(set, labels)) if len(labels) > 1 else set()
+            self.rows = [
+                (" ".join(word for word in words if word not in common), *row[1:])
+                for words, row in zip(labels, self.rows, strict=True)
+            ]
             width = [max(len(row[i]) for row in self.rows) for i in range(3)]
             print("\nsweep" + (f" {self.folder}" if self.folder else ""))
             for row in self.rows:

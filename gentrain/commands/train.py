@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -171,14 +172,15 @@ def reopen(
                 continue
             raise UserError(
                 f"{key} cannot change when a run is resumed; what can: {', '.join(CHANGEABLE)}. "
-                f"For a new run from these weights: gentrain train init={run.folder} {override}"
+                f"For a new run from these weights: gentrain train init={run.folder} "
+                + (override if asked is None or group else f"{key}={asked}")
             )
         OmegaConf.update(saved, key, asked)
         if key == "train.steps":
             saved.train.epochs = None
     for key in HOW:
         OmegaConf.update(saved, key, config[key])
-    saved.resume = str(run.folder)
+    saved.resume = None  # a resumed run is the same run
     return run, state, conform(TrainConfig, saved), problems
 
 
@@ -231,18 +233,11 @@ def assemble(
     updates = build_updates(config, model, precision, world, trust)
     randomness.seed_everything(seed + 2 + 1_000_003 * world.rank)
 
-    validation = data.validation
-
-    def validation_batches() -> Any:
-        return in_order(
-            data,
-            validation,
-            batch_size=min(settings.batch_size, 256),
-            device=device,
-            seed=seed,
-            rank=world.rank,
-            world=world.size,
-        )
+    validation = None
+    if data.validation is not None:
+        batch_size = min(settings.batch_size, 256)
+        order = {"batch_size": batch_size, "seed": seed, "rank": world.rank, "world": world.size}
+        validation = partial(in_order, data, data.validation, device=device, **order)
 
     identity = {
         "config": OmegaConf.to_yaml(config, resolve=True),
@@ -261,7 +256,7 @@ def assemble(
         updates,
         ema,
         batches,
-        validation_batches if validation is not None else None,
+        validation,
         plan,
         world,
         Run(Path(".")),
@@ -282,7 +277,6 @@ def build_updates(
             if name not in names:
                 hint = did_you_mean(str(name), names).replace("mean ", f"mean {section}.")
                 raise UserError(f"unknown key {section}.{name}: the model's turns: {', '.join(names)}{hint}")
-    trainable = [p for p in model.parameters() if p.requires_grad]
     updates = []
     for turn in turns:
         if turn.name not in config.optim:
@@ -297,7 +291,7 @@ def build_updates(
         updates.append(
             TurnUpdate(
                 turn,
-                [p for p in trainable if id(p) not in own],
+                [p for p in model.parameters() if id(p) not in own],
                 optimizer,
                 schedule,
                 precision,

@@ -15,7 +15,7 @@ from gentrain.api import Loaded, load_checkpoint
 from gentrain.config import build_source
 from gentrain.contracts import Batch
 from gentrain.data.batches import images_at, in_order
-from gentrain.data.folder import read_images
+from gentrain.data.pictures import read_images
 from gentrain.data.source import Data, Split
 from gentrain.errors import UserError
 from gentrain.training import distributed, randomness

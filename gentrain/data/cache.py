@@ -225,6 +225,6 @@ def _unusable(cache: Path, error: OSError) -> UserError:
 
 def _disk_full(cache: Path, need: int, free: int) -> Fault:
     return Fault(
-        f"dataset.cache={cache}: the decoded images need {need / 1e6:,.1f} MB, {free / 1e6:,.1f} MB are free; "
-        "make room, or name another disk with dataset.cache=FOLDER"
+        f"dataset.cache={cache}: the decoded images need {need / 1e6:,.1f} MB, "
+        f"{free / 1e6:,.1f} MB are free; make room, or name another disk with dataset.cache=FOLDER"
     )

@@ -9,7 +9,8 @@ import numpy as np
 
 from gentrain.contracts import DataSpec
 from gentrain.data.randomness import permutation
-from gentrain.data.source import Source, Writer
+from gentrain.data.source import Source
+from gentrain.data.writer import Writer
 
 _TEST = 297
 
@@ -33,7 +34,7 @@ class Digits(Source):
 
         bunch = load_digits()
         images = bunch.images.astype(np.uint8)[:, None]  # [N, 1, 8, 8], 0 .. 16
-        order = permutation(len(images), "digits test").numpy()
+        order = permutation(len(images), "digits test")
         for split, rows in (("test", order[:_TEST]), ("train", order[_TEST:])):
             writer.begin(split, len(rows), (1, 8, 8))
             writer.images(split, slice(None), images[rows])

@@ -18,6 +18,7 @@ import numpy as np
 from gentrain.errors import CorruptFile
 
 _UNSIGNED_BYTE = 0x08
+_GZIP = b"\x1f\x8b"
 
 
 def read_idx(path: Path, dims: int, md5: str | None) -> np.ndarray:
@@ -41,20 +42,25 @@ def read_idx(path: Path, dims: int, md5: str | None) -> np.ndarray:
             shape = _shape(path, start, dims)
             size = math.prod(shape)
             # One byte more than there should be, and not all of a file that never ends.
-            content = file.read(size + 1)
+            content = bytearray()
+            while len(content) <= size and (piece := file.read(min(1 << 20, size + 1 - len(content)))):
+                content += piece
     except (gzip.BadGzipFile, zlib.error) as error:
         with path.open("rb") as raw:
-            found = _what(raw.read(64)) or str(error)
+            first = raw.read(64)
+        found = str(error) if first.startswith(_GZIP) else _what(first) or "something else"
+        if first.startswith(bytes([0, 0, _UNSIGNED_BYTE])):
+            found = "unpacked IDX data (take .gz off its name)"
         raise _corrupt(path, "a gzip file", found) from error
     except EOFError as error:
         raise _corrupt(path, "a whole gzip file", "one that ends too early") from error
     except OSError as error:
         raise CorruptFile(f"{path} cannot be read: {error.strerror or error}") from error
     if len(content) != size:
-        more = "more" if len(content) > size else f"{header + len(content):,}"
+        more = "more" if len(content) > size else f"{header + len(content):,} bytes"
         raise _corrupt(path, f"{header + size:,} bytes for {' x '.join(map(str, shape))} values", more)
     if md5 is not None:
-        found = hashlib.md5(start + content, usedforsecurity=False).hexdigest()
+        found = hashlib.md5(start + bytes(content), usedforsecurity=False).hexdigest()
         if found != md5:
             raise _corrupt(
                 path,
@@ -66,26 +72,23 @@ def read_idx(path: Path, dims: int, md5: str | None) -> np.ndarray:
 
 def _shape(path: Path, start: bytes, dims: int) -> tuple[int, ...]:
     magic = _UNSIGNED_BYTE << 8 | dims
+    found = int.from_bytes(start[:4], "big")
+    if len(start) >= 4 and found != magic:
+        raise _corrupt(path, f"IDX data (magic number {magic})", _what(start) or f"magic number {found}")
     if len(start) < 4 + 4 * dims:
         raise _corrupt(path, f"an IDX header of {4 + 4 * dims} bytes", f"{len(start)} bytes")
-    found, *shape = struct.unpack(f">{1 + dims}I", start)
-    if found != magic:
-        raise _corrupt(path, f"IDX data (magic number {magic})", _what(start) or f"magic number {found}")
+    shape = struct.unpack(f">{dims}I", start[4:])
     if min(shape) < 1:
         raise _corrupt(path, "at least one value", " x ".join(map(str, shape)))
-    return tuple(shape)
+    return shape
 
 
 def _what(start: bytes) -> str | None:
     """What a file is that begins like this, where that is worth saying."""
-    if not start:
-        return "an empty file"
     if start.lstrip()[:1] == b"<":
         return "an HTML page"
-    if start.startswith(b"\x1f\x8b"):
+    if start.startswith(_GZIP):
         return "a gzip file without .gz in its name"
-    if start.startswith(struct.pack(">H", _UNSIGNED_BYTE)):
-        return "unpacked IDX data: take .gz off its name"
     return None
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
+import queue
 import socket
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,11 +20,12 @@ from gentrain.contracts import DataSpec
 from gentrain.data.cache import lock
 from gentrain.data.idx import read_idx
 from gentrain.data.randomness import seed_of
-from gentrain.data.source import Source, Writer, stamp
+from gentrain.data.source import Source, stamp
+from gentrain.data.writer import Writer
 from gentrain.errors import CorruptFile, UserError
 
 _NO_ANSWER = 5.0  # seconds until a server counts as out of reach
-_CHUNK = 4096
+_CHUNK = 4096  # images handled at a time
 
 
 class MNIST(Source):
@@ -52,8 +56,21 @@ class MNIST(Source):
         "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
     }
 
-    def __init__(self, *, root: str, verify: bool, image_size: int | None, **common: Any) -> None:
-        super().__init__(root=root, **common)
+    def __init__(
+        self,
+        *,
+        root: str,
+        cache: str,
+        validation: int | float,
+        split_seed: int,
+        binarize: str,
+        flip: bool,
+        verify: bool,
+        image_size: int | None,
+    ) -> None:
+        super().__init__(
+            root=root, cache=cache, validation=validation, split_seed=split_seed, binarize=binarize, flip=flip
+        )
         if image_size is not None and image_size < 1:
             raise ValueError(f"dataset.image_size must be at least 1 or null, found {image_size}")
         self.verify = verify
@@ -72,8 +89,8 @@ class MNIST(Source):
             labels = read_idx(files[labels_name], 1, self.md5[labels_name] if self.verify else None)
             if len(images) != len(labels):
                 raise CorruptFile(
-                    f"{files[labels_name]} does not fit {files[images_name]}: expected {len(images):,} labels, "
-                    f"one per image, found {len(labels):,}"
+                    f"{files[labels_name]} does not fit {files[images_name]}: expected {len(images):,} "
+                    f"labels, one per image, found {len(labels):,}"
                 )
             if labels.max() >= len(self.label_names):
                 raise CorruptFile(
@@ -83,8 +100,8 @@ class MNIST(Source):
             size = (self.image_size, self.image_size) if self.image_size else images.shape[1:]
             if shape is not None and shape[1:] != size:
                 raise CorruptFile(
-                    f"{files[images_name]} does not fit the training images: expected {shape[1]}x{shape[2]} pixels, "
-                    f"found {size[0]}x{size[1]}"
+                    f"{files[images_name]} does not fit the training images: "
+                    f"expected {shape[1]}x{shape[2]} pixels, found {size[0]}x{size[1]}"
                 )
             shape = (1, size[0], size[1])
             writer.begin(split, len(images), shape)
@@ -130,15 +147,20 @@ class MNIST(Source):
             with _socket_timeout(2 * _NO_ANSWER):
                 # Downloads what is missing or has another MD5 than the published one.
                 remote(root, download=True)
+            if len(self._look()) < len(self.md5):
+                raise OSError("some files are still missing")
         except (RuntimeError, OSError) as error:
             into = root / self.torchvision_name / "raw"
-            files = ", ".join(f"{file} (MD5 {md5})" for file, md5 in remote.resources)
-            names = ",".join(file for file, _ in remote.resources)
+            found = self._look()
+            missing = {file: md5 for file, md5 in remote.resources if file.removesuffix(".gz") not in found}
+            files = ", ".join(f"{file} (MD5 {md5})" for file, md5 in missing.items())
+            names = ",".join(missing)
+            fetch = f"curl --create-dirs --output-dir '{into}' -O '{remote.mirrors[0]}{{{names}}}'"
             raise UserError(
-                f"{self.torchvision_name} is not in {root} (looked there, in {self.torchvision_name}/raw and in raw) "
-                f"and cannot be downloaded: {error}. Wanted: {files}. To get them: curl --create-dirs "
-                f"--output-dir '{into}' -O '{remote.mirrors[0]}{{{names}}}'; or name the folder that has them with "
-                "dataset.root=FOLDER; or use dataset=digits, which needs no download"
+                f"{self.torchvision_name} is not in {root} (looked there, in {self.torchvision_name}/raw and "
+                f"in raw) and cannot be downloaded: {error}. Wanted: {files}. To get them: {fetch}; or name "
+                "the folder that has them with dataset.root=FOLDER; or use dataset=digits, which needs no "
+                "download"
             ) from error
 
 
@@ -158,25 +180,23 @@ def _any_answers(urls: list[str]) -> bool:
 
     In threads, because a name server that does not answer is not subject to any socket timeout.
     """
-    answered = threading.Event()
-    done = threading.Semaphore(0)
+    answers: queue.Queue[bool] = queue.Queue()
 
     def ask(url: str) -> None:
         try:
             request = urllib.request.Request(url, method="HEAD")
             with urllib.request.urlopen(request, timeout=_NO_ANSWER):
-                answered.set()
-        except (OSError, ValueError):
-            pass
-        finally:
-            done.release()
+                answers.put(True)
+        except (OSError, ValueError, http.client.HTTPException):
+            answers.put(False)
 
     for url in urls:
         threading.Thread(target=ask, args=(url,), daemon=True).start()
-    for _ in urls:
-        if answered.is_set() or not done.acquire(timeout=_NO_ANSWER):
-            break
-    return answered.is_set()
+    deadline = time.monotonic() + _NO_ANSWER
+    try:
+        return any(answers.get(timeout=max(0.01, deadline - time.monotonic())) for _ in urls)
+    except queue.Empty:
+        return False
 
 
 @contextmanager

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 
 from gentrain.contracts import DataSpec
 from gentrain.data.cache import Builder, Entry, cached
-from gentrain.data.randomness import bernoulli_by_index, permutation
+from gentrain.data.randomness import bernoulli_by_index
+from gentrain.data.writer import Writer
 from gentrain.errors import UserError
 
-_CHUNK = 1024
+_CHUNK = 1024  # images handled at a time
 
 
 @dataclass(frozen=True)
@@ -95,89 +95,6 @@ class Data:
         for name, split in (("train", self.train), ("test", self.test)):
             lines += [f"labels of {name}: {text}" for text in _histogram(self.spec, split)]
         return [*lines, *self.notes]
-
-
-class Writer:
-    """Takes decoded images, split by split, and stores them in the cache entry being built.
-
-    Splits are `train` and `test`. Train is stored in a seeded order, so that the validation part is
-    a slice of it, whatever its size, and both parts stay memory-mapped.
-    """
-
-    def __init__(self, builder: Builder, split_seed: int) -> None:
-        self._builder = builder
-        self._split_seed = split_seed
-        self._images: dict[str, np.ndarray] = {}
-        self._place: dict[str, np.ndarray] = {}  # stored position of each image, [N] per split
-        self._side: dict[str, np.ndarray] = {}
-        self._found = [255, 0]
-        self.notes: list[str] = []
-
-    def begin(self, split: str, count: int, shape: tuple[int, int, int]) -> None:
-        """Make room for `count` images of `shape` (C, H, W).
-
-        Raises:
-            UserError: there are none.
-            Fault: the disk is full.
-        """
-        if count < 1:
-            raise UserError(f"the {split} split has no images")
-        self._images[split] = self._builder.create(f"{split}_images", (count, *shape), np.uint8)
-        if split == "train":
-            self._place[split] = permutation(count, "validation", self._split_seed).numpy()
-        else:
-            self._place[split] = np.arange(count)
-
-    def images(self, split: str, at: int | slice | np.ndarray, images: np.ndarray) -> None:
-        """Store the image(s) number `at`, uint8 [C, H, W] or [n, C, H, W]; one channel fills all C."""
-        self._images[split][self._place[split][at]] = images
-        self._found = [min(self._found[0], int(images.min())), max(self._found[1], int(images.max()))]
-
-    def labels(self, split: str, labels: np.ndarray) -> None:
-        """Store all labels of a split, integers [N], in the order of its images."""
-        self._side[f"{split}_labels"] = self._in_place(split, labels.astype(np.int64))
-
-    def attributes(self, split: str, attributes: np.ndarray) -> None:
-        """Store all attributes of a split, bool [N, A], in the order of its images."""
-        self._side[f"{split}_attributes"] = self._in_place(split, attributes.astype(np.bool_))
-
-    def reduce(self, split: str, keep: np.ndarray, channels: int) -> None:
-        """Keep only the images where `keep` (bool [N]) is true, and their first `channels` channels.
-
-        For sources that know only after decoding how many images are good; called after `labels`.
-        """
-        kept = np.flatnonzero(self._in_place(split, keep))
-        if not len(kept):
-            raise UserError(f"the {split} split has no image left")
-        old = self._images[split]
-        if len(kept) == len(old) and channels == old.shape[1]:
-            return
-        name = f"{split}_images"
-        self._builder.discard(name)
-        new = self._builder.create(name, (len(kept), channels, *old.shape[2:]), np.uint8)
-        for start in range(0, len(kept), _CHUNK):
-            rows = kept[start : start + _CHUNK]
-            new[start : start + len(rows)] = old[rows, :channels]
-        self._images[split] = new
-        for key in self._side:
-            if key.startswith(f"{split}_"):
-                self._side[key] = self._side[key][kept]
-
-    def finish(self, spec: DataSpec) -> None:
-        """Store what remains beside the images."""
-        if self._found[1] >= spec.levels:
-            raise ValueError(f"pixel values must be 0 to {spec.levels - 1}, found {self._found[1]}")
-        for key, array in self._side.items():
-            self._builder.add(key, array)
-        self._builder.info.update(spec=spec.to_dict(), found=self._found, notes=self.notes)
-
-    def _in_place(self, split: str, values: np.ndarray) -> np.ndarray:
-        place = self._place[split]
-        if len(values) != len(place):
-            raise ValueError(f"{len(values)} values for the {len(place)} images of {split}")
-        stored = np.empty_like(values)
-        stored[place] = values
-        return stored
 
 
 class Source(ABC):
@@ -287,11 +204,11 @@ class Source(ABC):
                 continue
             drawn = builder.create(name, array.shape, np.uint8)
             for start in range(0, len(array), _CHUNK):
-                images = torch.from_numpy(np.array(array[start : start + _CHUNK]))  # [n, C, H, W]
+                images = array[start : start + _CHUNK]  # [n, C, H, W]
                 indices = range(start, start + len(images))
                 drawn[start : start + len(images)] = bernoulli_by_index(
                     images, levels, indices, "fixed", name, self.split_seed
-                ).numpy()
+                )
         spec = {**decoded.info["spec"], "levels": 2}
         builder.info.update(spec=spec, found=[0, 1], notes=decoded.info["notes"])
 
@@ -300,8 +217,8 @@ class Source(ABC):
         size = max(1, round(self.validation * count)) if fraction else int(self.validation)
         if size >= count:
             raise UserError(
-                f"dataset.validation={self.validation} takes {size:,} of the {count:,} training images and leaves "
-                f"none to train on; at most dataset.validation={count - 1}"
+                f"dataset.validation={self.validation} takes {size:,} of the {count:,} training images and "
+                f"leaves none to train on; at most dataset.validation={count - 1}"
             )
         return size
 
@@ -314,9 +231,7 @@ def stamp(path: Path) -> list[str | int]:
 
 def _split(entry: Entry, name: str) -> Split:
     arrays = entry.arrays
-    return Split(
-        arrays[f"{name}_images"], arrays.get(f"{name}_labels"), arrays.get(f"{name}_attributes")
-    )
+    return Split(arrays[f"{name}_images"], arrays.get(f"{name}_labels"), arrays.get(f"{name}_attributes"))
 
 
 def _histogram(spec: DataSpec, split: Split) -> list[str]:
@@ -329,5 +244,6 @@ def _histogram(spec: DataSpec, split: Split) -> list[str]:
         return [", ".join(f"{name} {count:,}" for name, count in zip(names, counts, strict=True))]
     few, many = int(np.argmin(counts)), int(np.argmax(counts))
     return [
-        f"{spec.classes:,} classes, from {counts[few]:,} ({names[few]}) to {counts[many]:,} ({names[many]}) images"
+        f"{spec.classes:,} classes, from {counts[few]:,} ({names[few]}) "
+        f"to {counts[many]:,} ({names[many]}) images"
     ]

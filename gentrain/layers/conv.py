@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -17,6 +18,23 @@ def stage_sizes(size: tuple[int, int], stages: int) -> list[tuple[int, int]]:
         height, width = sizes[-1]
         sizes.append(((height + 1) // 2, (width + 1) // 2))
     return sizes
+
+
+def _keep_variance(module: nn.Module, last: nn.Module, last_gain: float) -> None:
+    """Start every layer as in He et al. 2015, equation 10, `last` with its own gain; biases at zero.
+
+    torch's own start shrinks the signal in each layer, so that a decoder of three stages or more
+    ignores z for the first thousand steps.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            fan_in = layer.weight[0].numel()
+            if isinstance(layer, nn.ConvTranspose2d):  # an output position sees 1 / stride^2 of the kernel
+                fan_in = layer.weight.shape[0] * layer.weight[0, 0].numel() // 4
+            gain = last_gain if layer is last else math.sqrt(2)
+            nn.init.normal_(layer.weight, std=gain / math.sqrt(fan_in))
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
 
 
 class ConvEncoder(nn.Module):
@@ -58,6 +76,7 @@ class ConvEncoder(nn.Module):
             nn.Dropout(dropout),
             nn.Linear(hidden, out_features),
         )
+        _keep_variance(self, self.head[-1], 1.0)
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, C, H, W] -> [B, out_features]."""
@@ -100,9 +119,15 @@ class ConvDecoder(nn.Module):
             nn.Unflatten(1, (channels[-1], top_height, top_width)),
         )
         widths = [*reversed(channels), out_channels]
+        #: Floats in the largest feature map of one image: a stage's output, before it is cut.
+        self.widest = max(
+            4 * h * w * width for width, (h, w) in zip(widths[1:], reversed(self.sizes[1:]), strict=True)
+        )
         # Kernel 4 with stride 2 overlaps evenly: kernel 3 would leave a chequerboard.
         self.ups = nn.ModuleList(nn.ConvTranspose2d(w_in, w_out, 4, 2, 1) for w_in, w_out in pairwise(widths))
         self.activations = nn.ModuleList(activation(activation_name) for _ in channels[1:])
+        # Near the biases at first, whatever z.
+        _keep_variance(self, self.output, 0.1)
 
     @property
     def output(self) -> nn.ConvTranspose2d:

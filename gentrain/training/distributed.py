@@ -92,15 +92,14 @@ def local_rank() -> int:
 
 def launch_id() -> str | None:
     """Names one torchrun launch, the same over its restarts; None without torchrun."""
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
-        return None
-    names = ("TORCHELASTIC_RUN_ID", "MASTER_ADDR")
-    return "-".join([*(os.environ.get(name, "") for name in names), str(os.getppid())])
+    name = os.environ.get("TORCHELASTIC_RUN_ID")
+    # Without --standalone or --rdzv_id every launch is called "none": then by the launcher's pid.
+    return f"none-{os.getppid()}" if name == "none" else name
 
 
-def is_restart() -> bool:
-    """Whether torchrun started this process again after a failure."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+def restarts() -> int:
+    """How often torchrun has started this process again after a failure."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 def start(device: torch.device) -> World:
@@ -115,7 +114,12 @@ def start(device: torch.device) -> World:
         torch.cuda.set_device(device)
     if not dist.is_initialized():
         try:
-            dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+            store, rank, size = next(dist.rendezvous("env://"))
+            # torchrun may keep one store over its restarts: without a prefix a restarted process would
+            # find the addresses of the dead.
+            store = dist.PrefixStore(f"restart-{restarts()}", store)
+            backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+            dist.init_process_group(backend, store=store, rank=rank, world_size=size)
         except (RuntimeError, ValueError) as error:
             raise Fault(f"the {launched_size()} processes did not find each other: {error}") from error
     return World(dist.get_rank(), dist.get_world_size(), local_rank())

@@ -180,12 +180,19 @@ def point(link: Path, target: Path) -> None:
 def restarted() -> Run | None:
     """The run that this torchrun launch began before one of its processes died."""
     launch = distributed.launch_id()
-    if launch is None or not distributed.is_restart():
+    if launch is None or not distributed.restarts():
         return None
     for marker in sorted(OUTPUTS.rglob(".launch"), reverse=True):
         if marker.read_text() == launch:
             return Run(marker.parent)
     return None
+
+
+def short(path: Path) -> Path:
+    """`path` without symbolic links, relative to the current folder where it lies below it."""
+    real = path.resolve()
+    here = Path.cwd()
+    return real.relative_to(here) if real.is_relative_to(here) else real
 
 
 def find_run(place: str) -> Run:
@@ -203,17 +210,17 @@ def find_run(place: str) -> Run:
                     f"no run in {OUTPUTS.absolute()} yet; train one: gentrain train; or give ckpt=FILE"
                 )
             return Run(runs[-1].parent)
-        return Run(newest.resolve())
+        return Run(short(newest))
     path = Path(place).expanduser()
     if path.is_file() and path.parent.name == "checkpoints":
-        return Run(path.resolve().parent.parent)
-    folder = path.resolve()
+        return Run(short(path).parent.parent)
+    folder = short(path)
     if not folder.is_dir():
         raise UserError(f"no run at {path}")
     if not (folder / "config.yaml").is_file() and not (folder / "checkpoints").is_dir():
         inner = folder / "latest"
         if inner.is_dir():
-            return Run(inner.resolve())
+            return Run(short(inner))
         raise UserError(f"{path} is not a run folder: it has no config.yaml")
     return Run(folder)
 

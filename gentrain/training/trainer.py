@@ -6,6 +6,7 @@ stepping and averaging (`update.py`), evaluation, pictures, checkpoints and the 
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -145,13 +146,12 @@ class Trainer:
     def one_step(self) -> None:
         """One fresh batch and all turns that are due."""
         batch = self.batches.at(self.step)
-        for update in self.updates:
-            if update.turn.due(self.step):
-                moved = update(batch, self.step, self._latch)
-                if self.ema:
-                    self.ema.update(update.parameters, update.turn.nets, update.updates - 1, moved)
-        if self.world.size > 1 and self._buffers:
-            self.world.broadcast(self._buffers)  # BatchNorm statistics: rank 0's, everywhere
+        due = [update for update in self.updates if update.turn.due(self.step)]
+        moved = [update(batch, self.step, self._latch) for update in due]
+        self.world.broadcast(self._buffers)  # BatchNorm statistics: rank 0's, everywhere
+        if self.ema:
+            for update, has_moved in zip(due, moved, strict=True):
+                self.ema.update(update.parameters, update.turn.nets, update.updates - 1, has_moved)
         self.step += 1
 
     def _after_step(self, signum: int, started: float) -> None:
@@ -244,10 +244,10 @@ class Trainer:
             self._tracker.scalars(self.step, values)
             shown = ", ".join(f"{k.removeprefix('eval/')} {v:.4f}" for k, v in values.items())
             self._tracker.say(f"step {self.step}/{plan.steps}: validation {shown}")
-        better = figure == figure and (self.best is None or figure < self.best)  # never a NaN
-        if better:
-            self.best = figure
-        return better
+        if not is_better(figure, self.best):
+            return False
+        self.best = figure
+        return True
 
     def _pictures(self) -> None:
         """A sample grid from the same noise each time, and reconstruction pairs."""
@@ -350,6 +350,11 @@ class Trainer:
         changed = [f"{k} was {before.get(k)}, is {v}" for k, v in now.items() if before.get(k) != v]
         if changed and self.world.is_main:
             warnings.warn("not bit-exact: " + "; ".join(changed), stacklevel=3)
+
+
+def is_better(figure: float, best: float | None) -> bool:
+    """Whether `figure` is the best so far, lower being better; a NaN never is."""
+    return figure < (math.inf if best is None else best)
 
 
 def environment(device: torch.device, world: World) -> dict[str, Any]:

@@ -7,6 +7,7 @@ are read with the next log line.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -20,6 +21,11 @@ from torch.optim.lr_scheduler import LRScheduler
 from gentrain.contracts import Batch, Turn
 from gentrain.training.distributed import World
 from gentrain.training.precision import Precision
+
+
+#: DistributedDataParallel's name for "broadcast buffers before each forward"; torch 2.15 renamed it.
+_NAMES = inspect.signature(DistributedDataParallel).parameters
+BUFFERS = "forward_sync_buffers" if "forward_sync_buffers" in _NAMES else "broadcast_buffers"
 
 
 class TurnModule(nn.Module):
@@ -61,7 +67,7 @@ class TurnUpdate:
 
     Args:
         turn: the turn.
-        others: the model's trainable parameters that this turn does not move.
+        others: the model's parameters that this turn does not move.
         optimizer: over `turn.parameters()`.
         schedule: counts this turn's updates, or None.
         precision: of the forward pass.
@@ -88,7 +94,7 @@ class TurnUpdate:
         self.turn, self.optimizer, self.schedule = turn, optimizer, schedule
         self.parameters = turn.parameters()
         self.device = self.parameters[0].device
-        self._others = list(others)
+        self._others = [p for p in others if p.requires_grad]  # frozen ones stay frozen
         self._precision, self._world = precision, world
         self._accumulate, self._clip = accumulate, clip
         self.scaler = precision.scaler()
@@ -99,12 +105,9 @@ class TurnUpdate:
             module.compile()
         if world.size > 1:
             # A loss need not use every parameter in every step; buffers are shared by the trainer.
-            module = DistributedDataParallel(
-                module,
-                device_ids=[self.device] if self.device.type == "cuda" else None,
-                broadcast_buffers=False,
-                find_unused_parameters=True,
-            )
+            options: dict[str, Any] = {BUFFERS: False, "find_unused_parameters": True}
+            device_ids = [self.device] if self.device.type == "cuda" else None
+            module = DistributedDataParallel(module, device_ids=device_ids, **options)
         self._module = module
         self.names: list[str] = []  # of the running means: loss, its terms, grad_norm
         self._sums = self._count = torch.zeros((), device=self.device)
@@ -155,7 +158,7 @@ class TurnUpdate:
         self._bad_values = torch.where(newly, row, self._bad_values)
         latch |= stop
         skip = torch.maximum(bad, latch.float())
-        step_unless(self.optimizer, skip)
+        step_unless(self.optimizer, skip, first=self.updates == 0)
         self.scaler.update()
         if self.schedule is not None:
             self.schedule.step()
@@ -229,18 +232,19 @@ class TurnUpdate:
 
 
 @torch.no_grad()
-def step_unless(optimizer: Optimizer, skip: Tensor) -> None:
+def step_unless(optimizer: Optimizer, skip: Tensor, first: bool = False) -> None:
     """`optimizer.step()`, masked on the device where `skip` (float scalar) is not 0.
 
     torch's fused optimisers take the mask themselves (the one GradScaler gives them); for any other
-    the state before is kept and put back where the step was to be skipped.
+    the state before is kept and put back where the step was to be skipped. The `first` step, which makes
+    the optimiser's state, is not taken at all where it is to be skipped; that alone waits for the device.
     """
+    if first and bool(skip):
+        return
     if getattr(optimizer, "_step_supports_amp_scaling", False):
         optimizer.found_inf, optimizer.grad_scale = skip, None  # type: ignore[attr-defined]
         optimizer.step()
         del optimizer.found_inf, optimizer.grad_scale  # type: ignore[attr-defined]
-        return
-    if not optimizer.state and bool(skip):  # once in a run: there is no state to put back yet
         return
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
 

@@ -31,7 +31,9 @@ class ToyGAN(GenerativeModel, Samples, LatentsToImages):
 
     latent_prior: ClassVar[Literal["gaussian", "uniform", "none"]] = "gaussian"
 
-    def __init__(self, spec: DataSpec, *, latent_dim: int, hidden: int, n_critic: int, noise: str, norm: bool):
+    def __init__(
+        self, spec: DataSpec, *, latent_dim: int, hidden: int, n_critic: int, noise: str, norm: bool
+    ):
         super().__init__(spec)
         self.n_critic, self.noise, self._latent_dim = n_critic, noise, latent_dim
         normalise = nn.BatchNorm1d(hidden) if norm else nn.Identity()

@@ -85,7 +85,7 @@ class Payload:
     def __init__(self, place: Path) -> None:
         self.place = place
 
-    def __reduce__(self):  # noqa: ANN204
+    def __reduce__(self):
         return os.mkdir, (str(self.place),)
 
 
@@ -146,7 +146,7 @@ except Fault as error:
 def test_too_little_space_is_said_before_writing(tmp_path: Path, monkeypatch) -> None:
     usage = type("Usage", (), {"free": 100})
     monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(Fault, match="No space left on device; 0.0 MiB needed"):
+    with pytest.raises(Fault, match=r"No space left on device; 0\.0 MiB needed"):
         checkpoint.save(state(), tmp_path / "a.pt")
     assert not list(tmp_path.iterdir())
 

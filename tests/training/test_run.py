@@ -38,7 +38,7 @@ def test_a_folder_in_use_names_the_process(workplace: Path) -> None:
     script = """
 import sys, time
 from gentrain.training import run
-run.create("vae", "digits", run_dir="mine")
+made = run.create("vae", "digits", run_dir="mine")
 print("locked", flush=True)
 time.sleep(60)
 """

@@ -284,8 +284,7 @@ class ConvVAE(VAE):
             latent_dim=latent_dim,
             encoder=encoder,
             decoder=decoder,
-            # The last stage ends at twice the size of its input, before it is cut to height x width.
-            widest=max(channels) * (height + 1) * (width + 1),
+            widest=decoder.widest,
             likelihood=likelihood,
             mixtures=mixtures,
             sample_pixels=sample_pixels,

@@ -1,0 +1,215 @@
+"""The user's own images: a folder or a zip."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from gentrain.contracts import DataSpec
+from gentrain.data.archive import Archive, File, fingerprint, open_archive
+from gentrain.data.decoding import BadImage, decode_image
+from gentrain.data.layout import Layout, arrange
+from gentrain.data.randomness import permutation
+from gentrain.data.source import Source
+from gentrain.data.writer import Writer
+from gentrain.errors import UserError
+
+_TASK_FILES, _TASK_BYTES = 64, 1 << 20  # what one thread decodes at a time: bounds the memory in flight
+_NAMED = 3  # skipped files that are named
+
+Decoded = tuple[File, np.ndarray | BadImage | OSError]
+
+
+class Folder(Source):
+    """Images in a folder or a .zip, which is read in place.
+
+    The images lie in `CLASS/IMAGE` (labelled; classes in sorted order) or all at the top (no labels),
+    either directly below the root or below `train/` and `test/`. Without a `test/`, a seeded part is the
+    test set. A zip may hold the whole in one folder. Hidden files, those of file managers and
+    those that do not end like an image do not count. `gentrain.data.decoding` says how kinds of
+    images are converted.
+
+    Args:
+        root: the folder or zip.
+        image_size: S or [H, W] in pixels: resize the shorter side and crop the centre; None where all
+            images are of one size.
+        channels: 1 or 3; None for 3 if any image has colour, else 1.
+        on_error: raise at a file that cannot be decoded, or skip and count it.
+        test_fraction: part of the images, in (0, 1), that is the test set where there is no `test/`.
+
+    Raises:
+        ValueError: a setting out of range.
+        UserError: no root.
+    """
+
+    name = "folder"
+
+    def __init__(
+        self,
+        *,
+        root: str | None,
+        cache: str,
+        validation: int | float,
+        split_seed: int,
+        binarize: str,
+        flip: bool,
+        image_size: int | Sequence[int] | None,
+        channels: int | None,
+        on_error: str,
+        test_fraction: float,
+    ) -> None:
+        super().__init__(
+            root=root, cache=cache, validation=validation, split_seed=split_seed, binarize=binarize, flip=flip
+        )
+        if self.root is None:
+            raise UserError("dataset=folder needs dataset.root=PATH, a folder or a .zip of images")
+        sides = [image_size] * 2 if isinstance(image_size, int) else image_size
+        if sides is not None and (len(sides) != 2 or min(sides) < 1):
+            raise ValueError(
+                f"dataset.image_size must be a side or [height, width] in pixels, or null, found {image_size}"
+            )
+        if channels not in (None, 1, 3):
+            raise ValueError(f"dataset.channels must be 1, 3 or null, found {channels}")
+        if on_error not in ("raise", "skip"):
+            raise ValueError(f"dataset.on_error must be raise or skip, found {on_error}")
+        if not 0 < test_fraction < 1:
+            raise ValueError(f"dataset.test_fraction must lie between 0 and 1, found {test_fraction}")
+        self.image_size = None if sides is None else (int(sides[0]), int(sides[1]))
+        self.channels = channels
+        self.on_error = on_error
+        self.test_fraction = test_fraction
+
+    def key(self) -> Mapping[str, Any]:
+        assert self.root is not None
+        settings = {
+            key: getattr(self, key) for key in ("image_size", "channels", "on_error", "test_fraction")
+        }
+        return {"files": fingerprint(self.root), **settings}
+
+    def decode(self, writer: Writer) -> DataSpec:
+        assert self.root is not None
+        with open_archive(self.root) as archive:
+            layout = arrange(archive)
+            splits = layout.splits
+            if "test" not in splits:
+                splits = self._draw_test(splits["train"])
+            shape, skipped = self._decode_images(writer, archive, layout, splits)
+        if skipped:
+            more = ", ..." if len(skipped) > _NAMED else ""
+            writer.notes.append(
+                f"skipped {len(skipped):,} broken images: {', '.join(skipped[:_NAMED])}{more}"
+            )
+        if layout.others:
+            kinds = Counter(os.path.splitext(name)[1] or "no ending" for name in layout.others)
+            text = ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items())[:10])
+            writer.notes.append(f"ignored files that are not images: {text}")
+        classes = layout.classes
+        return DataSpec(shape, 256, len(classes) if classes else None, tuple(classes) if classes else None)
+
+    def _draw_test(self, files: list[File]) -> dict[str, list[File]]:
+        if len(files) < 2:
+            raise UserError(
+                f"dataset.root={self.root} holds {len(files)} image; at least 2 are needed, train and test"
+            )
+        count = min(max(1, round(self.test_fraction * len(files))), len(files) - 1)
+        order = permutation(len(files), "test", self.split_seed).tolist()
+        return {
+            "train": [files[i] for i in sorted(order[count:])],
+            "test": [files[i] for i in sorted(order[:count])],
+        }
+
+    def _decode_images(
+        self, writer: Writer, archive: Archive, layout: Layout, splits: dict[str, list[File]]
+    ) -> tuple[tuple[int, int, int], list[str]]:
+        """Decode into `writer`: the shape (C, H, W) that came out, and the names of skipped files."""
+        number = {file.name: (split, i) for split in splits for i, file in enumerate(splits[split])}
+        good = {split: np.zeros(len(files), dtype=np.bool_) for split, files in splits.items()}
+        first: File | None = None
+        size: tuple[int, int] = (0, 0)
+        channels = self.channels or 1
+        skipped: list[str] = []
+        # A zip is read from its beginning to its end.
+        files = sorted((f for split in splits.values() for f in split), key=lambda f: (f.offset, f.name))
+        bar = tqdm(
+            self._decoded(archive, files), total=len(files), desc="decoding", unit="image", disable=None
+        )
+        for file, image in bar:
+            if not isinstance(image, np.ndarray):
+                if self.on_error == "raise":
+                    raise UserError(
+                        f"{archive.path(file.name)} cannot be decoded: {image}; mend or remove it, or "
+                        "leave such files out with dataset.on_error=skip"
+                    )
+                skipped.append(file.name)
+                continue
+            if first is None:
+                first, size = file, (image.shape[1], image.shape[2])
+                for split, members in splits.items():
+                    # Whether any image has colour is known at the end: make room for it.
+                    writer.begin(split, len(members), (self.channels or 3, *size))
+                    if layout.classes:
+                        writer.labels(split, np.array([layout.label(member.name) for member in members]))
+            elif image.shape[1:] != size:
+                raise UserError(
+                    f"{archive.path(file.name)} has {image.shape[1]}x{image.shape[2]} pixels (HxW), "
+                    f"{archive.path(first.name)} has {size[0]}x{size[1]}; bring all to one size with "
+                    "dataset.image_size=PIXELS"
+                )
+            channels = max(channels, len(image))
+            split, i = number[file.name]
+            writer.images(split, i, image)
+            good[split][i] = True
+        for split, kept in good.items():
+            if not kept.any():
+                raise UserError(
+                    f"dataset.root={self.root}: none of the {len(kept):,} images of {split} can be decoded "
+                    f"(the first is {splits[split][0].name})"
+                )
+            writer.reduce(split, kept, channels)
+        return (channels, *size), skipped
+
+    def _decoded(self, archive: Archive, files: list[File]) -> Iterator[Decoded]:
+        """The files in order, each with its image or why there is none; decoded by a few threads."""
+
+        def decode(task: list[File]) -> list[Decoded]:
+            results: list[Decoded] = []
+            for file in task:
+                try:
+                    content = archive.read(file.name)
+                    results.append((file, decode_image(content, self.image_size, self.channels)))
+                except (BadImage, OSError) as error:
+                    results.append((file, error))
+            return results
+
+        threads = min(os.cpu_count() or 1, 32)
+        running: deque[Future[list[Decoded]]] = deque()
+        with ThreadPoolExecutor(threads) as pool:
+            try:
+                for task in _tasks(files):
+                    running.append(pool.submit(decode, task))
+                    if len(running) > 2 * threads:
+                        yield from running.popleft().result()
+                while running:
+                    yield from running.popleft().result()
+            finally:
+                for future in running:
+                    future.cancel()
+
+
+def _tasks(files: list[File]) -> Iterator[list[File]]:
+    task: list[File] = []
+    size = 0
+    for file in files:
+        task.append(file)
+        size += file.size
+        if len(task) == _TASK_FILES or size > _TASK_BYTES:
+            yield task
+            task, size = [], 0
+    if task:
+        yield task

@@ -1,0 +1,1 @@
+"""Measures of trained models, each with its standard error or protocol."""

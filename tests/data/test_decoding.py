@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gentrain.data.decoding import BadImage, decode_image
+
+
+def saved(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def colour() -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8))
+
+
+def test_colour_and_grey() -> None:
+    image = decode_image(saved(colour()), None, None)
+    assert image.dtype == np.uint8
+    assert (image == np.array(colour()).transpose(2, 0, 1)).all()
+    grey = colour().convert("L")
+    assert (decode_image(saved(grey), None, None) == np.array(grey)[None]).all()
+    assert (decode_image(saved(colour()), None, 1) == np.array(grey)[None]).all()
+    assert (decode_image(saved(grey), None, 3) == np.array(grey)).all()
+    assert decode_image(saved(grey), None, 3).shape == (3, 4, 6)
+
+
+def test_black_and_white_becomes_0_and_255() -> None:
+    image = decode_image(saved(Image.new("1", (2, 2), 1)), None, None)
+    assert image.tolist() == [[[255, 255], [255, 255]]]
+
+
+def test_palette() -> None:
+    palette = Image.new("P", (2, 1))
+    palette.putpalette([10, 20, 30, 200, 100, 50])
+    palette.putpixel((1, 0), 1)
+    for kind in ("PNG", "GIF"):
+        image = decode_image(saved(palette, kind), None, None)
+        assert image[:, 0].T.tolist() == [[10, 20, 30], [200, 100, 50]]
+    # Palette entry 1 is transparent: white shows through.
+    image = decode_image(saved(palette, "PNG", transparency=1), None, None)
+    assert image[:, 0].T.tolist() == [[10, 20, 30], [255, 255, 255]]
+
+
+def test_alpha_is_composited_onto_white() -> None:
+    image = Image.new("RGBA", (3, 1), (100, 0, 200, 255))
+    image.putpixel((1, 0), (100, 0, 200, 0))
+    image.putpixel((2, 0), (100, 0, 200, 51))  # a fifth
+    got = decode_image(saved(image), None, None)[:, 0].T.tolist()
+    assert got == [[100, 0, 200], [255, 255, 255], [224, 204, 244]]
+    grey = Image.new("LA", (1, 1), (0, 51))
+    assert decode_image(saved(grey), None, None).tolist() == [[[204]]]
+
+
+def test_cmyk() -> None:
+    red = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
+    image = decode_image(saved(red, "JPEG", quality=100), None, None)
+    assert np.abs(image[:, 4, 4].astype(int) - [255, 0, 0]).max() <= 3
+
+
+def test_16_bits_are_scaled_to_8() -> None:
+    values = np.array([[0, 128, 129, 32768, 65406, 65407, 65535]], dtype=np.uint16)
+    for kind in ("PNG", "TIFF"):
+        image = decode_image(saved(Image.fromarray(values), kind), None, None)
+        assert image.tolist() == [np.round(values / 257).astype(int).tolist()]
+
+
+def test_unknown_range_is_refused() -> None:
+    floats = saved(Image.fromarray(np.zeros((2, 2), np.float32)), "TIFF")
+    with pytest.raises(BadImage, match="floating point"):
+        decode_image(floats, None, None)
+    wide = saved(Image.fromarray(np.full((2, 2), 70_000, np.int32)), "TIFF")
+    with pytest.raises(BadImage, match="70000"):
+        decode_image(wide, None, None)
+
+
+def test_exif_orientation_is_applied() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    for kind in ("PNG", "TIFF"):
+        turned = decode_image(saved(colour(), kind, exif=exif), None, None)
+        assert (turned == np.rot90(np.array(colour()), -1).transpose(2, 0, 1)).all()
+
+
+def test_resize_crops_the_centre() -> None:
+    stripes = np.zeros((20, 60, 3), np.uint8)
+    stripes[:, 20:40] = 255
+    image = decode_image(saved(Image.fromarray(stripes)), (20, 20), None)
+    assert (image == 255).all()
+    assert decode_image(saved(colour()), (3, 5), None).shape == (3, 3, 5)
+
+
+def test_resize_is_antialiased() -> None:
+    board = np.indices((64, 64)).sum(0) % 2 * 255
+    image = decode_image(saved(Image.fromarray(board.astype(np.uint8))), (8, 8), None)
+    assert np.abs(image[:, 2:-2, 2:-2].astype(int) - 127).max() < 10
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty"),
+        (b"<html>not found</html>", "not an image of a known format"),
+        (saved(colour())[:60], "."),
+        (saved(colour(), "JPEG")[:-40], "truncated"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "known format"),
+    ],
+)
+def test_broken_files(content: bytes, reason: str) -> None:
+    with pytest.raises(BadImage, match=reason):
+        decode_image(content, None, None)
+
+
+def test_flipped_bits_are_found_or_harmless() -> None:
+    """Whatever a damaged file does in Pillow, only BadImage comes out."""
+    whole = saved(colour())
+    bad = 0
+    for position in range(8, len(whole)):
+        damaged = bytearray(whole)
+        damaged[position] ^= 0xFF
+        try:
+            decode_image(bytes(damaged), None, None)
+        except BadImage:
+            bad += 1
+    assert bad > len(whole) / 2
+
+
+@pytest.mark.parametrize("factor", [1.1, 3])
+def test_decompression_bomb(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    side = int((1000 * factor) ** 0.5)
+    with pytest.raises(BadImage, match="pixels"):
+        decode_image(saved(Image.new("L", (side, side + 3))), (4, 4), None)

@@ -1,0 +1,36 @@
+import pytest
+import torch
+from torch import nn
+
+from gentrain.layers.activation import ACTIVATIONS, activation
+from gentrain.layers.mlp import MLP
+
+
+def test_an_activation_lies_between_linear_layers_and_not_after_the_last():
+    mlp = MLP([5, 7, 6, 3], "tanh")
+    kinds = [nn.Linear, nn.Tanh, nn.Linear, nn.Tanh, nn.Linear]
+    assert [type(layer) for layer in mlp] == kinds
+    assert mlp(torch.randn(2, 4, 5)).shape == (2, 4, 3)
+
+
+def test_weights_start_as_glorot_and_bengio_say():
+    torch.manual_seed(0)
+    layer = MLP([300, 200], "relu")[0]
+    assert layer.weight.abs().max().item() == pytest.approx((6 / 500) ** 0.5, rel=0.01)
+    assert (layer.bias == 0).all()
+
+
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+def test_activations_are_nonlinear_and_fresh(name):
+    f = activation(name)
+    x = torch.tensor([-2.0, 2.0])
+    assert f(x).sum().abs() > 1e-3 or not torch.equal(f(x), x)
+    assert activation(name) is not f
+
+
+def test_what_cannot_be_built_is_refused():
+    with pytest.raises(ValueError, match=r"model\.activation must be one of .*relu.*, found 'sine'"):
+        MLP([2, 2, 2], "sine")
+    for sizes in ([3], [3, 0, 2]):
+        with pytest.raises(ValueError, match="sizes"):
+            MLP(sizes, "relu")

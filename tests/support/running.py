@@ -1,0 +1,88 @@
+"""Running the command line, and the models that tests train."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+SUPPORT = Path(__file__).parent
+TESTS = SUPPORT.parent
+
+
+@dataclass
+class Ended:
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+    def one_line(self) -> str:
+        """The single line on stderr that a user's mistake gets."""
+        lines = [line for line in self.err.splitlines() if line.startswith("gentrain:")]
+        assert len(lines) == 1, self.err
+        assert "Traceback" not in self.err
+        return lines[0]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Of a child process: the toy models importable, one thread (they are small)."""
+    path = os.pathsep.join([str(TESTS.parent), str(SUPPORT)])
+    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default", **more}
+
+
+def start(*args: str, cwd: Path, **more: str) -> subprocess.Popen[str]:
+    """`python -m gentrain <args>` as a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "gentrain", *args],
+        cwd=cwd,
+        env=environment(**more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run_process(*args: str, cwd: Path, timeout: float = 120, **more: str) -> Ended:
+    """Run `python -m gentrain <args>` to its end."""
+    process = start(*args, cwd=cwd, **more)
+    out, err = process.communicate(timeout=timeout)
+    return Ended(process.returncode, out, err)
+
+
+def toy(name: str, *more: str) -> list[str]:
+    """Arguments that choose one of the tests' models."""
+    return ["--config-dir", str(SUPPORT / "configs"), f"model={name}", "trust=[toys]", *more]
+
+
+def wait_for(path: Path, process: subprocess.Popen[str], seconds: float = 60) -> None:
+    """Until `path` exists; fails when `process` ends before."""
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+#: Every kind of model, small; a new model joins with one line.
+MODELS = {
+    "vae": ["model=vae", "model.channels=[8,8]"],
+    "vae_mlp": ["model=vae_mlp", "model.hidden=[16]", "dataset.binarize=dynamic", "train.accumulate=2"],
+    "toy_gan": toy("toy_gan"),
+    "toy_flow": toy("toy_flow", "precision=bf16"),
+}
+#: Everything happens often.
+OFTEN = [
+    "dataset=digits",
+    "train.batch_size=32",
+    "train.log_every=10",
+    "train.eval_every=50",
+    "train.sample_every=100",
+    "train.checkpoint_every=15",
+    "train.sample_count=4",
+]
+COMMON = [*OFTEN, "run_dir=run"]
