@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from gentrain.config import TrainConfig, build_model, compose_train, conform
+from gentrain.config import build_model, compose_train, conform
 from gentrain.contracts import DataSpec, GenerativeModel
 from gentrain.errors import UserError
+from gentrain.schemas import TrainConfig
 from gentrain.training import checkpoint
-from gentrain.training.run import Run, find_checkpoint
-from gentrain.training.trainer import check_same_model
+from gentrain.training.checkpoint import check_same_model
+from gentrain.training.run import Run, find_checkpoint, short
 
 
 @dataclass
@@ -32,26 +32,62 @@ class Loaded:
     @property
     def run(self) -> Run | None:
         """The run folder that the checkpoint lies in, if it lies in one."""
-        if self.path.resolve().parent.name != "checkpoints":
-            return None
-        return Run(self.path.parent.parent)
+        folder = self.path.resolve().parent
+        return Run(short(folder.parent)) if folder.name == "checkpoints" else None
 
 
-def config_in(state: dict[str, Any], path: Path) -> DictConfig:
-    """The configuration that a checkpoint holds, checked like one that was typed.
+def read_config(text: str, path: Path) -> DictConfig:
+    """The configuration of a run, from the YAML in the checkpoint or config.yaml `path`.
+
+    Checked like one that was typed.
 
     Raises:
         UserError: it is not one.
     """
     try:
-        plain = OmegaConf.create(state["config"])
-    except (OmegaConfBaseException, ValueError, TypeError) as error:
-        raise UserError(f"{path} is not a gentrain checkpoint: its config cannot be read") from error
+        plain = OmegaConf.create(text)
     except Exception as error:  # YAML errors have no common base that OmegaConf exports
-        raise UserError(f"{path}: its config cannot be read: {error}") from error
+        raise UserError(f"{path}: its configuration cannot be read: {error}") from error
     if not isinstance(plain, DictConfig):
-        raise UserError(f"{path} is not a gentrain checkpoint: its config is no mapping")
-    return conform(TrainConfig, plain)
+        raise UserError(f"{path}: its configuration is no mapping")
+    try:
+        return conform(TrainConfig, plain)
+    except UserError as error:
+        raise UserError(f"{path}: its configuration does not fit: {error}") from error
+
+
+#: What every use of a checkpoint needs of it.
+NEEDED = {"config": str, "names": dict, "spec": dict, "step": int, "model": dict, "ema": dict | None}
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """What the file `path` holds, its entries present and of their types.
+
+    Raises:
+        UserError: no such file, corrupt, refused, of a newer format, or incomplete.
+    """
+    state = checkpoint.load(path)
+    check_complete(state, path)
+    return state
+
+
+def check_complete(state: dict[str, Any], path: Path) -> None:
+    """Refuse a state, read from `path`, that lacks what every use of a checkpoint needs.
+
+    Raises:
+        UserError: names the entry.
+    """
+    for key, kind in NEEDED.items():
+        if key not in state or not isinstance(state[key], kind):
+            found = type(state[key]).__name__ if key in state else "nothing"
+            raise UserError(f"{path} is not a complete gentrain checkpoint: found {found} as its {key}")
+    for key in ("model", "ema"):
+        for name, value in (state[key] or {}).items():
+            if not isinstance(name, str) or not isinstance(value, torch.Tensor):
+                raise UserError(f"{path} is not a gentrain checkpoint: {key}[{name!r}] is no weight")
+    shapes = [{name: value.shape for name, value in (state[key] or {}).items()} for key in ("model", "ema")]
+    if state["ema"] is not None and shapes[0] != shapes[1]:
+        raise UserError(f"{path}: its averaged weights are not those of its model")
 
 
 def load_checkpoint(
@@ -69,15 +105,18 @@ def load_checkpoint(
         UserError: no such file, corrupt, refused, or of a newer format.
     """
     path = find_checkpoint(str(place))
-    state = checkpoint.load(path)
-    config = config_in(state, path)
+    state = read_checkpoint(path)
+    config = read_config(state["config"], path)
     try:
         spec = DataSpec.from_dict(state["spec"])
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is not a gentrain checkpoint: {error}") from error
-    model = build_model(config.model, spec, trust)
+        raise UserError(f"{path} is not a gentrain checkpoint: its DataSpec: {error}") from error
+    try:
+        model = build_model(config.model, spec, trust)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     check_same_model(model, state, str(path))
-    model.load_state_dict(state["ema"] if ema and state.get("ema") else state["model"])
+    model.load_state_dict(state["ema"] if ema and state["ema"] else state["model"])
     return Loaded(model.to(device).eval(), config, int(state["step"]), path, state)
 
 

@@ -1,6 +1,6 @@
-"""The configuration: the sections that we own, their checks, and building objects from config.
+"""The configuration: where it lies, its checks, and building objects from it.
 
-A default is written once: here for our own sections, in the YAML for what a constructor takes.
+The sections that we own, with their defaults and ranges, are in schemas.py.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import inspect
 import math
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from gentrain.errors import UserError, did_you_mean
+from gentrain.schemas import SCHEMAS, TrainConfig
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -29,208 +29,6 @@ if TYPE_CHECKING:
     from gentrain.data.source import Source
 
 T = TypeVar("T")
-
-
-def knob(
-    default: Any,
-    at_least: float | None = None,
-    at_most: float | None = None,
-    below: float | None = None,
-    above: float | None = None,
-    one_of: Sequence[str] | None = None,
-    path: bool = False,
-) -> Any:
-    """A dataclass field with the range of its values; `path` marks a value that is a path."""
-    limits = {"at_least": at_least, "at_most": at_most, "below": below, "above": above, "one_of": one_of}
-    metadata = {name: limit for name, limit in limits.items() if limit is not None} | {"path": path}
-    return field(default=default, metadata=metadata)
-
-
-# OmegaConf reads these annotations at run time and wants Optional, not `| None`.
-# ruff: noqa: UP045
-
-
-@dataclass
-class TrainSection:
-    """How long and how a run trains (`train.*`)."""
-
-    # Optimisation steps; one step is one fresh batch and every turn that is due.
-    steps: int = knob(1000, at_least=1)
-    # Passes over the training images; wins over the default `steps`. None: `steps` decides.
-    epochs: Optional[int] = knob(None, at_least=1)
-    # Images per step, over all ranks.
-    batch_size: int = knob(128, at_least=1)
-    # Micro-batches into which each rank's part of a batch is split, to save memory.
-    accumulate: int = knob(1, at_least=1)
-    # Largest 2-norm of a turn's gradient. None: no clipping.
-    clip_grad_norm: Optional[float] = knob(None, above=0)
-    # Decay of the exponential moving average of the weights, per update. None: no average.
-    ema: Optional[float] = knob(None, at_least=0, below=1)
-    # Compile each turn's loss with torch.compile.
-    compile: bool = False
-    # Newest checkpoints that are kept; the best one is kept besides.
-    keep: int = knob(2, at_least=1)
-    # Steps between two lines of metrics, evaluations on the validation images, pictures, checkpoints.
-    log_every: int = knob(50, at_least=1)
-    eval_every: int = knob(500, at_least=1)
-    sample_every: int = knob(500, at_least=1)
-    checkpoint_every: int = knob(500, at_least=1)
-    # Images in a sample grid.
-    sample_count: int = knob(64, at_least=1)
-    # fp16 only: updates skipped in a row, for a non-finite gradient, after which the run stops.
-    max_skips: int = knob(20, at_least=1)
-
-
-@dataclass
-class Names:
-    """The config group options that were chosen; they name the run folder and messages."""
-
-    model: str = ""
-    dataset: str = ""
-    experiment: Optional[str] = None
-
-
-DEVICE_FORMS = "auto, cpu, cuda, cuda:N or mps"
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-
-
-@dataclass
-class TrainConfig:
-    """`gentrain train`."""
-
-    model: dict[str, Any] = MISSING
-    dataset: dict[str, Any] = MISSING
-    # One optimiser per turn; a learning-rate schedule per turn where one is wanted.
-    optim: dict[str, Any] = field(default_factory=dict)
-    schedule: dict[str, Any] = field(default_factory=dict)
-    train: TrainSection = field(default_factory=TrainSection)
-    names: Names = field(default_factory=Names)
-    # Seeds everything: weights, noise, the order of the images.
-    seed: int = knob(0, at_least=0, below=2**63)
-    # auto takes the best there is.
-    device: str = "auto"
-    # auto is bf16 on a GPU that has it, fp32 elsewhere.
-    precision: str = knob("auto", one_of=PRECISIONS)
-    # The same bits on a GPU too, slower.
-    deterministic: bool = False
-    # The run folder. None: outputs/<model>-<dataset>/<date>_<time>.
-    run_dir: Optional[str] = knob(None, path=True)
-    # A run folder (or a checkpoint in it) to go on with.
-    resume: Optional[str] = knob(None, path=True)
-    # Go on even where the checkpoint lacks random state.
-    resume_inexact: bool = False
-    # A checkpoint whose weights a new run starts from.
-    init: Optional[str] = knob(None, path=True)
-    # Print what would be done, and stop.
-    dry_run: bool = False
-    # Own packages whose classes `_target_` may name.
-    trust: list[str] = field(default_factory=list)
-
-
-@dataclass
-class CheckpointConfig:
-    """What every command on a trained model takes."""
-
-    # A checkpoint file, a run folder (its last), or latest: the newest run.
-    ckpt: str = knob("latest", path=True)
-    device: str = "auto"
-    seed: int = knob(0, at_least=0, below=2**63)
-    # Use the averaged weights where the checkpoint has them.
-    ema: bool = True
-    trust: list[str] = field(default_factory=list)
-
-
-@dataclass
-class DatasetPlace:
-    """Where the data lie now. None: where they lay in training."""
-
-    root: Optional[str] = knob(None, path=True)
-    cache: Optional[str] = knob(None, path=True)
-
-
-@dataclass
-class SampleConfig(CheckpointConfig):
-    """`gentrain sample`."""
-
-    # Images to draw.
-    n: int = knob(64, at_least=1)
-    # Label of every image. None: without, or all labels in turn where the model needs one.
-    label: Optional[int] = knob(None, at_least=0)
-    # Standard deviation of the latent noise relative to training's.
-    temperature: float = knob(1.0, above=0)
-    # A .png (one grid) or an .npz (`images` uint8 [n, C, H, W]). None: samples.png in the run folder.
-    out: Optional[str] = knob(None, path=True)
-
-
-@dataclass
-class EvalConfig(CheckpointConfig):
-    """`gentrain eval`."""
-
-    dataset: DatasetPlace = field(default_factory=DatasetPlace)
-    split: str = knob("test", one_of=("train", "validation", "test"))
-    # Importance samples per image, where the model's likelihood is a bound.
-    samples: Optional[int] = knob(100, at_least=1)
-    batch_size: int = knob(100, at_least=1)
-    # Only the first so many images. None: all.
-    limit: Optional[int] = knob(None, at_least=1)
-
-
-@dataclass
-class ImagesConfig(CheckpointConfig):
-    """What commands that start from images take."""
-
-    dataset: DatasetPlace = field(default_factory=DatasetPlace)
-    # Test indices (0,1,2), an image file, or a folder of images.
-    images: str = knob("0,1,2,3,4,5,6,7", path=True)
-    # A .png. None: a file named after the command, in the run folder.
-    out: Optional[str] = knob(None, path=True)
-
-
-@dataclass
-class ReconstructConfig(ImagesConfig):
-    """`gentrain reconstruct`."""
-
-
-@dataclass
-class InterpolateConfig(ImagesConfig):
-    """`gentrain interpolate`: rows between two images each, or between latents drawn from the prior."""
-
-    # None: latents from the prior.
-    images: Optional[str] = knob(None, path=True)  # type: ignore[assignment]
-    # Rows, and images in each.
-    rows: int = knob(6, at_least=1)
-    columns: int = knob(10, at_least=2)
-
-
-@dataclass
-class EncodeConfig(CheckpointConfig):
-    """`gentrain encode`."""
-
-    dataset: DatasetPlace = field(default_factory=DatasetPlace)
-    split: str = knob("test", one_of=("train", "validation", "test"))
-    # None: the whole split. Else as in `reconstruct`.
-    images: Optional[str] = knob(None, path=True)
-    batch_size: int = knob(100, at_least=1)
-    # An .npz with `latents` float32 [N, D] and `labels`. None: latents.npz in the run folder.
-    out: Optional[str] = knob(None, path=True)
-
-
-@dataclass
-class ListConfig:
-    """`gentrain list`."""
-
-    trust: list[str] = field(default_factory=list)
-
-
-SCHEMAS: dict[str, type] = {
-    "train": TrainConfig,
-    "sample": SampleConfig,
-    "eval": EvalConfig,
-    "reconstruct": ReconstructConfig,
-    "interpolate": InterpolateConfig,
-    "encode": EncodeConfig,
-    "list": ListConfig,
-}
 
 #: Constructor settings that are paths.
 DATASET_PATHS = ("root", "cache")
@@ -297,10 +95,10 @@ def conform(schema: type[T], plain: Any) -> DictConfig:
         plain = OmegaConf.create(OmegaConf.to_container(plain))
     try:
         config = OmegaConf.merge(OmegaConf.structured(schema), plain)
+        assert isinstance(config, DictConfig)
+        check_ranges(schema, config)
     except OmegaConfBaseException as error:
         raise config_error(error, schema) from error
-    assert isinstance(config, DictConfig)
-    check_ranges(schema, config)
     return config
 
 
@@ -308,6 +106,8 @@ def config_error(error: OmegaConfBaseException, schema: type | None = None) -> U
     """OmegaConf's error as one line that names the key."""
     key = error.full_key or str(error.key or "")
     message = str(error.msg or error).splitlines()[0]
+    if isinstance(error, MissingMandatoryValue):
+        return UserError(f"{key} is missing")
     if "not in" in message and schema is not None:
         parent, _, leaf = key.rpartition(".")
         hints: Any = schema
@@ -409,7 +209,12 @@ def build(base: type[T], node: Any, where: str, *given: Any, trust: Sequence[str
         UserError: a refused target, an unknown or missing setting, a wrong type or value; one line
             that names the key (`where` is its prefix).
     """
-    plain: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
+    try:
+        plain: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
+    except OmegaConfBaseException as error:
+        raise config_error(error) from error
+    if not isinstance(plain, Mapping):
+        raise UserError(f"{where}: expected a _target_ and its settings, found {plain!r}")
     settings: dict[str, Any] = {str(name): value for name, value in plain.items()}
     if "_target_" not in settings:
         raise UserError(f"{where}: expected a _target_ that names a class, found {sorted(settings)}")
@@ -421,6 +226,8 @@ def build(base: type[T], node: Any, where: str, *given: Any, trust: Sequence[str
             hint = did_you_mean(name, parameters).replace("mean ", f"mean {where}.")
             raise UserError(f"unknown key {where}.{name} for {cls.__name__}{hint}")
         refuse_nested_targets(value, f"{where}.{name}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{where}.{name}: expected a finite number, found {value}")
     missing = [n for n, p in parameters.items() if p.default is inspect.Parameter.empty and n not in settings]
     if missing:
         raise UserError(f"{where}.{missing[0]} is missing: {cls.__name__} needs it")
@@ -469,8 +276,6 @@ def check_types(cls: type, settings: Mapping[str, Any], where: str) -> None:
             if typing.get_origin(hints[name]) is not None:
                 expected = str(hints[name]).replace("typing.", "").replace("collections.abc.", "")
             raise UserError(f"{where}.{name}: expected {expected}, found {value!r}") from error
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"{where}.{name}: expected a finite number, found {value}")
 
 
 def admits_bool(hint: Any) -> bool:
@@ -496,11 +301,7 @@ def build_optimizer(node: Any, turn: str, parameters: Any, trust: Sequence[str] 
     """The optimiser that `optim.<turn>` describes."""
     from torch.optim import Optimizer
 
-    where = f"optim.{turn}"
-    for name, value in dict(node).items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"{where}.{name}: expected a finite number, found {value}")
-    return build(Optimizer, node, where, parameters, trust=trust)
+    return build(Optimizer, node, f"optim.{turn}", parameters, trust=trust)
 
 
 def build_schedule(node: Any, turn: str, optimizer: Optimizer, trust: Sequence[str] = ()) -> LRScheduler:

@@ -10,8 +10,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gentrain.config import SCHEMAS, config_dir, config_error, options
+from gentrain.config import config_dir, config_error, options
 from gentrain.errors import UserError, did_you_mean, nearest
+from gentrain.schemas import SCHEMAS
 
 GROUPS = ("model", "dataset", "experiment")
 

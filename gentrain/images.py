@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import tempfile
 from pathlib import Path
 
 import torch
@@ -75,5 +76,23 @@ def check_out(out: Path, suffixes: tuple[str, ...]) -> None:
     parent = out.absolute().parent
     while not parent.exists():
         parent = parent.parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise UserError(f"out={out}: cannot write to {parent}")
+    if not parent.is_dir():
+        raise UserError(f"out={out}: cannot write to {parent}: it is not a folder")
+    # os.access says yes to root on a read-only file system: try.
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".gentrain-", dir=parent))
+    except OSError as error:
+        raise UserError(f"out={out}: cannot write to {parent}: {error.strerror}") from error
+
+
+def pairs(x: Tensor, y: Tensor) -> Tensor:
+    """[B, ...] twice -> rows of eight for `grid`: eight of `x` above their eight of `y`.
+
+    With more than eight the last two rows are filled up with zeros, so that each stays above its own.
+    """
+    rows: list[Tensor] = []
+    for i in range(0, len(x), 8):
+        for part in (x[i : i + 8], y[i : i + 8]):
+            gap = 8 - len(part) if len(x) > 8 else 0
+            rows += [part, part.new_zeros(gap, *part.shape[1:])]
+    return torch.cat(rows)

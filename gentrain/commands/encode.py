@@ -21,9 +21,10 @@ from gentrain.commands.trained import (
     out_path,
     split_of,
 )
-from gentrain.config import EncodeConfig, conform
+from gentrain.config import conform
 from gentrain.contracts import ImagesToLatents
 from gentrain.images import check_out
+from gentrain.schemas import EncodeConfig
 
 
 def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) -> None:
@@ -42,7 +43,7 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
         if config.images is not None:
             z = model.images_to_latents(named_images(config.images, loaded, config)).cpu()
         else:
-            data = open_data(loaded, config.dataset)
+            data = open_data(loaded, config)
             split = split_of(data, config.split)
             batches = batches_of(data, split, config, device_of(loaded))
             parts, labels = [], []

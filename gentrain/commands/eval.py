@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,9 +25,10 @@ from gentrain.commands.trained import (
     open_model,
     split_of,
 )
-from gentrain.config import EvalConfig, conform
+from gentrain.config import conform
 from gentrain.contracts import HasLikelihood
 from gentrain.metrics.likelihood import evaluate_likelihood
+from gentrain.schemas import EvalConfig
 
 
 def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) -> None:
@@ -38,7 +41,7 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
     config = conform(EvalConfig, config)
     loaded = open_model(config)
     model = capable(loaded, HasLikelihood, "eval")
-    data = open_data(loaded, config.dataset)
+    data = open_data(loaded, config)
     split = split_of(data, config.split)
     count = len(split.images) if config.limit is None else min(config.limit, len(split.images))
     batches = batches_of(data, split, config, device_of(loaded), config.limit)
@@ -50,7 +53,6 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
     print(f"nll     {result.nats:.4f} +- {result.nats_stderr:.4f} nats per image, {result.kind}, {which}")
     print(f"        {result.bits_per_dim:.5f} +- {result.bits_per_dim_stderr:.5f} bits/dim")
     if loaded.run is not None:
-        path = loaded.run.folder / f"eval_{config.split}.json"
         entry = {
             "split": config.split,
             "step": loaded.step,
@@ -59,8 +61,21 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
             "gentrain": __version__,
             **asdict(result),
         }
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        keep(entry, loaded.run.folder / f"eval_{config.split}.json")
+    print(f"next    gentrain sample {ckpt_argument(loaded)}")
+
+
+def keep(entry: dict[str, Any], path: Path) -> None:
+    """Write the figures, whole or not at all; a folder of somebody else's is no reason to fail."""
+    # JSON has no nan, which the standard error of a single image is.
+    entry = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in entry.items()}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
         temporary.write_text(json.dumps(entry, indent=2) + "\n")
         os.replace(temporary, path)
-        print(f"wrote   {path}")
-    print(f"next    gentrain sample {ckpt_argument(loaded)}")
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        print(f"note    the figures are not kept: cannot write {path}: {error.strerror}")
+        return
+    print(f"wrote   {path}")

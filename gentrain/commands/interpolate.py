@@ -10,10 +10,11 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from gentrain.commands.trained import capable, ckpt_argument, device_of, named_images, open_model, out_path
-from gentrain.config import InterpolateConfig, conform
+from gentrain.config import conform
 from gentrain.contracts import ImagesToLatents, LatentsToImages
 from gentrain.errors import UserError
 from gentrain.images import check_out, grid, save_png
+from gentrain.schemas import InterpolateConfig
 
 
 def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) -> None:

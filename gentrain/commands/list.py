@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from gentrain.config import ListConfig, config_dir, conform, options, target_class
+from gentrain.config import config_dir, conform, options, target_class
 from gentrain.contracts import (
     Completes,
     GenerativeModel,
@@ -18,6 +18,8 @@ from gentrain.contracts import (
     Samples,
     Translates,
 )
+from gentrain.errors import UserError
+from gentrain.schemas import ListConfig
 
 #: What each verb needs of a model.
 NEEDS: dict[str, type] = {
@@ -45,17 +47,34 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
     verbs = [verb for verb in NEEDS if verb in known_verbs()]
     models = options("model", dirs)
     width = max(map(len, models))
-    print("model".ljust(width), *verbs)
+    rows = [" ".join(["model".ljust(width), *verbs])]
     for name in models:
         places = [Path(str(d)) / "model" / f"{name}.yaml" for d in [*dirs, config_dir()]]
-        file = next(place for place in places if place.is_file())
-        target = OmegaConf.load(file).model._target_
-        cls = target_class(target, GenerativeModel, "model", list(config.trust))
+        cls = model_class(next(place for place in places if place.is_file()), list(config.trust))
         marks = [("yes" if issubclass(cls, NEEDS[verb]) else "-").ljust(len(verb)) for verb in verbs]
-        print(" ".join([name.ljust(width), *marks]).rstrip())
+        rows.append(" ".join([name.ljust(width), *marks]).rstrip())
+    print("\n".join(rows))
     print("\ndata sets    " + ", ".join(options("dataset", dirs)))
     print("experiments  " + (", ".join(options("experiment", dirs)) or "none"))
     print(f"\nnext    gentrain train model={models[0]} dataset=digits")
+
+
+def model_class(file: Path, trust: Sequence[str]) -> type[GenerativeModel]:
+    """The class that a model's YAML names.
+
+    Raises:
+        UserError: the file is no model's, or its class may not be built.
+    """
+    try:
+        target = OmegaConf.select(OmegaConf.load(file), "model._target_")
+    except Exception as error:  # YAML errors have no common base that OmegaConf exports
+        raise UserError(f"{file} cannot be read: {error}") from error
+    if target is None:
+        raise UserError(f"{file} is not a model's: expected model._target_")
+    try:
+        return target_class(target, GenerativeModel, "model", trust)
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
 
 
 def known_verbs() -> list[str]:

@@ -9,10 +9,10 @@ import torch
 from omegaconf import DictConfig
 
 from gentrain.commands.trained import capable, ckpt_argument, named_images, open_model, out_path
-from gentrain.config import ReconstructConfig, conform
+from gentrain.config import conform
 from gentrain.contracts import ImagesToLatents
-from gentrain.images import check_out, grid, save_png
-from gentrain.training.trainer import pairs
+from gentrain.images import check_out, grid, pairs, save_png
+from gentrain.schemas import ReconstructConfig
 
 
 def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) -> None:

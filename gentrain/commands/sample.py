@@ -14,10 +14,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gentrain.commands.trained import capable, ckpt_argument, device_of, open_model, out_path
-from gentrain.config import SampleConfig, conform
+from gentrain.config import conform
 from gentrain.contracts import Samples
 from gentrain.errors import UserError
 from gentrain.images import check_out, grid, save_png
+from gentrain.schemas import SampleConfig
 
 #: Images drawn at once, and the most that a picture shows.
 CHUNK = 500

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -11,20 +12,22 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from gentrain.api import config_in
-from gentrain.config import TrainConfig, build_model, build_optimizer, build_schedule, build_source, conform
+from gentrain.api import check_complete, read_checkpoint, read_config
+from gentrain.config import build_model, build_optimizer, build_schedule, build_source, conform
 from gentrain.contracts import GenerativeModel
 from gentrain.data.batches import Batches, in_order
 from gentrain.data.source import Data
 from gentrain.errors import UserError, did_you_mean
 from gentrain.explain import plain_key
+from gentrain.schemas import TrainConfig
 from gentrain.training import checkpoint, distributed, randomness
 from gentrain.training import run as runs
+from gentrain.training.checkpoint import check_same_model
 from gentrain.training.distributed import World
 from gentrain.training.ema import EMA
 from gentrain.training.precision import Precision, pick_device, pick_precision
 from gentrain.training.run import Run
-from gentrain.training.trainer import Outcome, Plan, Trainer, check_same_model
+from gentrain.training.trainer import Outcome, Plan, Trainer
 from gentrain.training.update import TurnUpdate
 
 #: What a resumed run may change without becoming another run.
@@ -88,7 +91,7 @@ def run(
     if previous is not None and distributed.launched_rank() == 0 and not config.dry_run:
         previous.lock()
     if config.deterministic:
-        make_deterministic()
+        randomness.make_deterministic()
     world = distributed.start(device)
     try:
         data = build_source(config.dataset, trust).load()
@@ -154,9 +157,11 @@ def reopen(
         found = good[:2] if good else None
         problems = good[2] if good else []
     if found is not None:
-        saved, state = config_in(found[1], found[0]), found[1]
+        state = found[1]
+        check_complete(state, found[0])
+        saved = read_config(state["config"], found[0])
     elif run.config.is_file():
-        saved, state = conform(TrainConfig, OmegaConf.load(run.config)), None
+        saved, state = read_config(run.config.read_text(errors="replace"), run.config), None
     else:
         raise UserError(f"{run.folder} has neither a checkpoint nor a config.yaml to start over from")
     for override in typed:
@@ -187,7 +192,7 @@ def reopen(
 def start_from(trainer: Trainer, place: str) -> None:
     """Take a checkpoint's weights into a new run; its averaged weights where it has them."""
     path = runs.find_checkpoint(place)
-    state = checkpoint.load(path)
+    state = read_checkpoint(path)
     check_same_model(trainer.model, state, str(path))
     weights = state["ema"] or state["model"]
     trainer.model.load_state_dict(weights)
@@ -320,15 +325,6 @@ def open_run(config: DictConfig, world: World, base: Path | None) -> Run:
     return made or Run(Path(folder))
 
 
-def make_deterministic() -> None:
-    """The same bits on a GPU too."""
-    import os
-
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
-    torch.backends.cudnn.benchmark = False
-
-
 def write_config(config: DictConfig, run: Run) -> None:
     """The resolved configuration, from which a run killed before its first checkpoint starts over."""
     run.config.write_text(OmegaConf.to_yaml(config, resolve=True))
@@ -397,5 +393,5 @@ def print_outcome(outcome: Outcome, run: Run) -> None:
         f"done    step {outcome.step} in {outcome.seconds:.0f} s, {outcome.images_per_second:.0f} images/s"
         + (f"; validation {figures}" if figures else "")
     )
-    print(f"curves  tensorboard --logdir {run.folder}")
-    print(f"next    gentrain sample ckpt={run.folder}", flush=True)
+    print(f"curves  tensorboard --logdir {shlex.quote(str(run.folder))}")
+    print(f"next    gentrain sample {shlex.quote(f'ckpt={run.folder}')}", flush=True)

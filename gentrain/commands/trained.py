@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -59,17 +60,19 @@ def capable(loaded: Loaded, capability: type[T], name: str) -> T:
     )
 
 
-def open_data(loaded: Loaded, place: DictConfig) -> Data:
-    """The data that the model was trained on, from where they lie now.
+def open_data(loaded: Loaded, config: DictConfig) -> Data:
+    """The data that the model was trained on, from where they lie now (`config.dataset`).
+
+    What the checkpoint says of whom to trust does not count: `config.trust` does.
 
     Raises:
         UserError: missing, damaged, or not of the checkpoint's shape and levels.
     """
     node = loaded.config.dataset.copy()
     for key in ("root", "cache"):
-        if place[key] is not None:
-            OmegaConf.update(node, key, place[key], force_add=True)
-    data = build_source(node, list(loaded.config.trust)).load()
+        if config.dataset[key] is not None:
+            OmegaConf.update(node, key, config.dataset[key], force_add=True)
+    data = build_source(node, list(config.trust)).load()
     expected = loaded.model.spec
     if (data.spec.shape, data.spec.levels) != (expected.shape, expected.levels):
         raise UserError(
@@ -112,7 +115,7 @@ def named_images(images: str, loaded: Loaded, config: DictConfig) -> Tensor:
     images = images.strip()
     listed = images.strip("[]()")
     if re.fullmatch(r"\s*\d+(\s*,\s*\d+)*\s*", listed):
-        data = open_data(loaded, config.dataset)
+        data = open_data(loaded, config)
         indices = [int(i) for i in listed.split(",")]
         x = images_at(data, data.test, indices, int(config.seed)).x
     else:
@@ -133,5 +136,6 @@ def out_path(config: DictConfig, loaded: Loaded, default: str) -> Path:
 
 
 def ckpt_argument(loaded: Loaded) -> str:
-    """How to name this checkpoint again."""
-    return f"ckpt={loaded.run.folder if loaded.run else loaded.path}"
+    """How to name this checkpoint again, quoted for a shell."""
+    run = loaded.run
+    return shlex.quote(f"ckpt={run.folder if run and loaded.path.name == run.last.name else loaded.path}")

@@ -219,3 +219,29 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
             f"it needs gentrain >= {state.get('needs', state.get('gentrain'))}"
         )
     return state
+
+
+def check_same_model(model: torch.nn.Module, state: dict[str, Any], where: str = "the checkpoint") -> None:
+    """Hold the weights in `state` against `model`'s.
+
+    Raises:
+        UserError: says which model the checkpoint is of, and the first keys that differ.
+    """
+    own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    other = {name: tuple(value.shape) for name, value in state["model"].items()}
+    if own == other:
+        return
+    differ = [
+        f"{name} ({describe(own.get(name))} here, {describe(other.get(name))} there)"
+        for name in [*own, *(n for n in other if n not in own)]
+        if own.get(name) != other.get(name)
+    ]
+    raise UserError(
+        f"{where} is a {state.get('names', {}).get('model', 'model')} that does not fit this "
+        f"{type(model).__name__}: {len(differ)} weights differ, first {', '.join(differ[:3])}"
+    )
+
+
+def describe(shape: tuple[int, ...] | None) -> str:
+    """A weight's shape in words."""
+    return "none" if shape is None else str(list(shape))

@@ -212,8 +212,8 @@ def find_run(place: str) -> Run:
             return Run(runs[-1].parent)
         return Run(short(newest))
     path = Path(place).expanduser()
-    if path.is_file() and path.parent.name == "checkpoints":
-        return Run(short(path).parent.parent)
+    if path.is_file() and path.resolve().parent.name == "checkpoints":
+        return Run(short(path.resolve().parent.parent))
     folder = short(path)
     if not folder.is_dir():
         raise UserError(f"no run at {path}")

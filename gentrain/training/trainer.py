@@ -16,13 +16,14 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 import torchvision
-from torch import Tensor, nn
+from torch import Tensor
 
 from gentrain.contracts import Batch, EncodesDecodes, GenerativeModel, HasLikelihood, ImagesToLatents, Samples
 from gentrain.errors import Fault, UserError
-from gentrain.images import grid
+from gentrain.images import grid, pairs
 from gentrain.metrics.likelihood import evaluate_likelihood
 from gentrain.training import checkpoint, randomness
+from gentrain.training.checkpoint import check_same_model
 from gentrain.training.distributed import World
 from gentrain.training.ema import EMA
 from gentrain.training.run import Run
@@ -322,6 +323,15 @@ class Trainer:
             UserError: state of another model, or without random state.
         """
         check_same_model(self.model, state)
+        try:
+            self._restore(state, inexact)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                "the checkpoint does not hold what going on from it needs "
+                f"({type(error).__name__}: {error}); start a new run from its weights with init="
+            ) from error
+
+    def _restore(self, state: dict[str, Any], inexact: bool) -> None:
         self.model.load_state_dict(state["model"])
         if self.ema:
             if state["ema"] is None:
@@ -369,32 +379,6 @@ def environment(device: torch.device, world: World) -> dict[str, Any]:
     }
 
 
-def check_same_model(model: nn.Module, state: dict[str, Any], where: str = "the checkpoint") -> None:
-    """Hold the weights in `state` against `model`'s.
-
-    Raises:
-        UserError: says which model the checkpoint is of, and the first keys that differ.
-    """
-    own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    other = {name: tuple(value.shape) for name, value in state["model"].items()}
-    if own == other:
-        return
-    differ = [
-        f"{name} ({describe(own.get(name))} here, {describe(other.get(name))} there)"
-        for name in [*own, *(n for n in other if n not in own)]
-        if own.get(name) != other.get(name)
-    ]
-    raise UserError(
-        f"{where} is a {state.get('names', {}).get('model', 'model')} that does not fit this "
-        f"{type(model).__name__}: {len(differ)} weights differ, first {', '.join(differ[:3])}"
-    )
-
-
-def describe(shape: tuple[int, ...] | None) -> str:
-    """A weight's shape in words."""
-    return "none" if shape is None else str(list(shape))
-
-
 def mean_loss(model: GenerativeModel, batches: Iterator[Batch], step: int, world: World) -> float:
     """The mean loss per image over `batches` of a model with one turn."""
     loss = model.turns()[0].loss
@@ -405,9 +389,3 @@ def mean_loss(model: GenerativeModel, batches: Iterator[Batch], step: int, world
     assert total is not None
     total = world.sum(total)
     return float(total[0] / total[1])
-
-
-def pairs(x: Tensor, y: Tensor) -> Tensor:
-    """[B, ...] twice -> rows of eight: eight of `x` above their eight of `y`."""
-    rows = [part for i in range(0, len(x), 8) for part in (x[i : i + 8], y[i : i + 8])]
-    return torch.cat(rows)

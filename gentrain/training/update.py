@@ -22,7 +22,6 @@ from gentrain.contracts import Batch, Turn
 from gentrain.training.distributed import World
 from gentrain.training.precision import Precision
 
-
 #: DistributedDataParallel's name for "broadcast buffers before each forward"; torch 2.15 renamed it.
 _NAMES = inspect.signature(DistributedDataParallel).parameters
 BUFFERS = "forward_sync_buffers" if "forward_sync_buffers" in _NAMES else "broadcast_buffers"

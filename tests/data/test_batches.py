@@ -168,6 +168,12 @@ def test_device_path_keeps_the_same_promises(binarize: str, flip: bool) -> None:
         assert (30 < changed < 90) if flip else changed == 0
 
 
+def test_device_path_draws_afresh_in_each_step() -> None:
+    b = batches(make(10, "dynamic"), batch_size=10)
+    x = torch.full((10, 1, 4, 5), LEVELS // 2, dtype=torch.uint8)
+    assert len({b._augment_on_device(x, step).numpy().tobytes() for step in range(20)}) == 20
+
+
 def test_data_that_does_not_fit_gives_the_same_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     data = make(10, "dynamic", flip=True)
     resident = batches(data, batch_size=4)

@@ -139,6 +139,7 @@ def test_damaged_entry_is_built_again(tmp_path: Path, damage: str) -> None:
         array.write_bytes({"empty": b"", "short": content[:-1], "long": content + b"x"}[damage])
     assert cached(tmp_path, "made", {}, build).arrays["x"].sum() == 4950
     assert entries(tmp_path) == [name]
+    assert array.read_bytes() == content
     assert json.loads(entry.read_text())["arrays"] == {"x": [[10, 10], "|u1"]}
 
 

@@ -131,6 +131,7 @@ def test_flipped_bits_are_found_or_harmless() -> None:
     assert bad > len(whole) / 2
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("factor", [1.1, 3])
 def test_decompression_bomb(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)

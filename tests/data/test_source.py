@@ -166,6 +166,21 @@ def test_fixed_binarisation_is_one_draw_per_image(common: dict[str, Any], tmp_pa
     assert (seeded.test.images != fixed.test.images).any()
 
 
+def test_fixed_binarisation_draws_train_and_test_apart(common: dict[str, Any]) -> None:
+    class Grey(Made):
+        name = "grey"
+
+        def decode(self, writer: Writer) -> DataSpec:
+            for split in ("train", "test"):
+                writer.begin(split, 20, (1, 4, 4))
+                writer.images(split, slice(None), np.full((20, 1, 4, 4), 128, np.uint8))
+            return DataSpec((1, 4, 4))
+
+    data = Grey(root=None, **{**common, "binarize": "fixed"}).load()
+    drawn = {image.tobytes() for split in (data.train, data.test) for image in split.images}
+    assert len(drawn) == 40
+
+
 def test_dynamic_binarisation_keeps_the_grey_levels_stored(common: dict[str, Any]) -> None:
     data = digits(common, binarize="dynamic")
     assert (data.spec.levels, data.stored_levels) == (2, 17)

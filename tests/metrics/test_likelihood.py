@@ -56,7 +56,7 @@ def test_a_uniform_model_has_eight_bits_per_dimension():
 def test_ranks_together_find_what_one_finds():
     nats = np.random.default_rng(1).normal(1e5, 2.0, 20)
     whole = evaluate_likelihood(Table(nats), batches([20]), SPEC, None)
-    shares = batches([13, 7]) + [Batch(torch.zeros(0, *SPEC.shape, dtype=torch.uint8))]
+    shares = [*batches([13, 7]), Batch(torch.zeros(0, *SPEC.shape, dtype=torch.uint8))]
     shares[1].x[:, 0, 0, 0] = torch.arange(13, 20)
     ranks, barrier, slots, calls = 3, threading.Barrier(3, timeout=30), [None] * 3, [0] * 3
 

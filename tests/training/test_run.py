@@ -106,9 +106,9 @@ def test_latest_is_the_newest_run(workplace: Path) -> None:
         run.find_run("latest")
     first = run.create("vae", "digits", now=NOW)
     own = run.create("vae", "mnist", run_dir="my runs/one (1)")
-    assert run.find_run("latest").folder == own.folder.resolve()
-    assert run.find_run("outputs/vae-digits").folder == first.folder.resolve()
-    assert run.find_run("outputs/vae-digits/latest").folder == first.folder.resolve()
+    assert run.find_run("latest").folder.samefile(own.folder)
+    assert run.find_run("outputs/vae-digits").folder.samefile(first.folder)
+    assert run.find_run("outputs/vae-digits/latest").folder.samefile(first.folder)
     with pytest.raises(UserError, match="no checkpoint yet"):
         run.find_checkpoint("latest")
     save(own.last, 1)

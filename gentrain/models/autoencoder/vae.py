@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Independent, Normal, kl_divergence
+from torch.distributions import Independent, Normal
 
 from gentrain.contracts import (
     Batch,
@@ -112,7 +113,8 @@ class VAE(GenerativeModel, Samples, HasLikelihood, EncodesDecodes, ImagesToLaten
         """
         q = self._posterior(x)
         reconstruction = -self._likelihood(q.rsample()).log_prob(x)
-        return reconstruction, kl_divergence(q, self.prior())
+        kl = 0.5 * (q.mean.square() + q.variance - 1 - q.variance.log()).sum(1)  # [B]
+        return reconstruction, kl
 
     def loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """-ELBO in nats per image, averaged over the batch."""
@@ -150,17 +152,21 @@ class VAE(GenerativeModel, Samples, HasLikelihood, EncodesDecodes, ImagesToLaten
         check_images(x, self.spec)
         if samples is not None and samples < 1:
             raise ValueError(f"samples must be at least 1, found {samples}")
-        pieces = x.split(self._chunk())
-        if samples is None:
-            bounds = [-sum(self.elbo_terms(piece), torch.zeros(())) for piece in pieces]
-            return torch.cat(bounds), "ELBO"
-        return torch.cat([self._iwae(piece, samples) for piece in pieces]), f"IWAE-{samples}"
+        bound = self._elbo if samples is None else partial(self._iwae, samples=samples)
+        kind = "ELBO" if samples is None else f"IWAE-{samples}"
+        if not len(x):  # torch.distributions.Independent takes no empty batch
+            return self._like.new_zeros(0), kind
+        return torch.cat([bound(piece) for piece in x.split(self._chunk())]), kind
+
+    def _elbo(self, x: Tensor) -> Tensor:
+        reconstruction, kl = self.elbo_terms(x)
+        return -(reconstruction + kl)
 
     def _iwae(self, x: Tensor, samples: int) -> Tensor:
         """log 1/k sum_i w_i of k = `samples` draws, [B], some of them at a time."""
         q = self._posterior(x)
         total = torch.full((len(x),), -math.inf, dtype=q.mean.dtype, device=x.device)
-        at_once = max(1, self._chunk() // max(1, len(x)))
+        at_once = max(1, self._chunk() // len(x))
         for start in range(0, samples, at_once):
             log_w = self.log_weights(x, q, min(at_once, samples - start))
             total = torch.logaddexp(total, log_w.logsumexp(0))

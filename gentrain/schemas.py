@@ -1,0 +1,238 @@
+"""The sections of the configuration that we own: every key, its default, its range.
+
+A default is written once: here for our own sections, in the YAML for what a constructor takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from omegaconf import MISSING
+
+
+def knob(
+    default: Any,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+    above: float | None = None,
+    one_of: Sequence[str] | None = None,
+    path: bool = False,
+) -> Any:
+    """A dataclass field with the range of its values; `path` marks a value that is a path."""
+    limits = {"at_least": at_least, "at_most": at_most, "below": below, "above": above, "one_of": one_of}
+    metadata = {name: limit for name, limit in limits.items() if limit is not None} | {"path": path}
+    return field(default=default, metadata=metadata)
+
+
+# OmegaConf reads these annotations at run time and wants Optional, not `| None`.
+# ruff: noqa: UP045
+
+
+@dataclass
+class TrainSection:
+    """How long and how a run trains (`train.*`)."""
+
+    # Optimisation steps; one step is one fresh batch and every turn that is due.
+    steps: int = knob(1000, at_least=1)
+    # Passes over the training images; wins over the default `steps`. None: `steps` decides.
+    epochs: Optional[int] = knob(None, at_least=1)
+    # Images per step, over all ranks.
+    batch_size: int = knob(128, at_least=1)
+    # Micro-batches into which each rank's part of a batch is split, to save memory.
+    accumulate: int = knob(1, at_least=1)
+    # Largest 2-norm of a turn's gradient. None: no clipping.
+    clip_grad_norm: Optional[float] = knob(None, above=0)
+    # Decay of the exponential moving average of the weights, per update. None: no average.
+    ema: Optional[float] = knob(None, at_least=0, below=1)
+    # Compile each turn's loss with torch.compile.
+    compile: bool = False
+    # Newest checkpoints that are kept; the best one is kept besides.
+    keep: int = knob(2, at_least=1)
+    # Steps between two lines of metrics.
+    log_every: int = knob(50, at_least=1)
+    # Steps between two evaluations on the validation images.
+    eval_every: int = knob(500, at_least=1)
+    # Steps between two pictures.
+    sample_every: int = knob(500, at_least=1)
+    # Steps between two checkpoints.
+    checkpoint_every: int = knob(500, at_least=1)
+    # Images in a sample grid.
+    sample_count: int = knob(64, at_least=1)
+    # fp16 only: updates skipped in a row, for a non-finite gradient, after which the run stops.
+    max_skips: int = knob(20, at_least=1)
+
+
+@dataclass
+class Names:
+    """The config group options that were chosen; they name the run folder and messages."""
+
+    # The option of model=.
+    model: str = ""
+    # The option of dataset=.
+    dataset: str = ""
+    # The option of experiment=. None: none was chosen.
+    experiment: Optional[str] = None
+
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+
+@dataclass
+class TrainConfig:
+    """`gentrain train`."""
+
+    # The model's class (`_target_`) and its settings, from configs/model/.
+    model: dict[str, Any] = MISSING
+    # The data set's class (`_target_`) and its settings, from configs/dataset/.
+    dataset: dict[str, Any] = MISSING
+    # One optimiser per turn.
+    optim: dict[str, Any] = field(default_factory=dict)
+    # A learning-rate schedule per turn, where one is wanted.
+    schedule: dict[str, Any] = field(default_factory=dict)
+    # How long and how to train.
+    train: TrainSection = field(default_factory=TrainSection)
+    # What was chosen; filled in by the command.
+    names: Names = field(default_factory=Names)
+    # Seeds everything: weights, noise, the order of the images.
+    seed: int = knob(0, at_least=0, below=2**63)
+    # auto, cpu, cuda, cuda:N or mps; auto takes the best there is.
+    device: str = "auto"
+    # auto is bf16 on a GPU that has it, fp32 elsewhere.
+    precision: str = knob("auto", one_of=PRECISIONS)
+    # The same bits on a GPU too, slower.
+    deterministic: bool = False
+    # The run folder. None: outputs/<model>-<dataset>/<date>_<time>.
+    run_dir: Optional[str] = knob(None, path=True)
+    # A run folder (or a checkpoint in it) to go on with.
+    resume: Optional[str] = knob(None, path=True)
+    # Go on even where the checkpoint lacks random state.
+    resume_inexact: bool = False
+    # A checkpoint whose weights a new run starts from.
+    init: Optional[str] = knob(None, path=True)
+    # Print what would be done, and stop.
+    dry_run: bool = False
+    # Own packages whose classes `_target_` may name.
+    trust: list[str] = field(default_factory=list)
+
+
+@dataclass
+class CheckpointConfig:
+    """What every command on a trained model takes."""
+
+    # A checkpoint file, a run folder (its last), or latest: the newest run.
+    ckpt: str = knob("latest", path=True)
+    # auto, cpu, cuda, cuda:N or mps; auto takes the best there is.
+    device: str = "auto"
+    # Seeds all noise.
+    seed: int = knob(0, at_least=0, below=2**63)
+    # Use the averaged weights where the checkpoint has them.
+    ema: bool = True
+    # Own packages whose classes the checkpoint's `_target_` may name.
+    trust: list[str] = field(default_factory=list)
+
+
+@dataclass
+class DatasetPlace:
+    """Where the data lie now."""
+
+    # The data set's own folder or file. None: where it lay in training.
+    root: Optional[str] = knob(None, path=True)
+    # Folder of the decoded arrays. None: as in training.
+    cache: Optional[str] = knob(None, path=True)
+
+
+@dataclass
+class SampleConfig(CheckpointConfig):
+    """`gentrain sample`."""
+
+    # Images to draw.
+    n: int = knob(64, at_least=1)
+    # Label of every image. None: without, or all labels in turn where the model needs one.
+    label: Optional[int] = knob(None, at_least=0)
+    # Standard deviation of the latent noise relative to training's.
+    temperature: float = knob(1.0, above=0)
+    # A .png (one grid) or an .npz (`images` uint8 [n, C, H, W]). None: samples.png in the run folder.
+    out: Optional[str] = knob(None, path=True)
+
+
+@dataclass
+class EvalConfig(CheckpointConfig):
+    """`gentrain eval`."""
+
+    # Where the data lie now.
+    dataset: DatasetPlace = field(default_factory=DatasetPlace)
+    # Which images: train, validation or test.
+    split: str = knob("test", one_of=("train", "validation", "test"))
+    # Importance samples per image, where the model's likelihood is a bound. None: the plain bound (ELBO).
+    samples: Optional[int] = knob(100, at_least=1)
+    # Images at once.
+    batch_size: int = knob(100, at_least=1)
+    # Only the first so many images. None: all.
+    limit: Optional[int] = knob(None, at_least=1)
+
+
+@dataclass
+class ImagesConfig(CheckpointConfig):
+    """What commands that start from images take."""
+
+    # Where the data lie now.
+    dataset: DatasetPlace = field(default_factory=DatasetPlace)
+    # Test indices (0,1,2), an image file, or a folder of images.
+    images: str = knob("0,1,2,3,4,5,6,7", path=True)
+    # A .png. None: a file named after the command, in the run folder.
+    out: Optional[str] = knob(None, path=True)
+
+
+@dataclass
+class ReconstructConfig(ImagesConfig):
+    """`gentrain reconstruct`."""
+
+
+@dataclass
+class InterpolateConfig(ImagesConfig):
+    """`gentrain interpolate`: rows between two images each, or between latents drawn from the prior."""
+
+    # As in `reconstruct`, an even number. None: latents from the prior.
+    images: Optional[str] = knob(None, path=True)  # type: ignore[assignment]
+    # Rows, where latents are drawn from the prior; else one for every two images.
+    rows: int = knob(6, at_least=1)
+    # Images in each row, both ends included.
+    columns: int = knob(10, at_least=2)
+
+
+@dataclass
+class EncodeConfig(CheckpointConfig):
+    """`gentrain encode`."""
+
+    # Where the data lie now.
+    dataset: DatasetPlace = field(default_factory=DatasetPlace)
+    # Which images: train, validation or test.
+    split: str = knob("test", one_of=("train", "validation", "test"))
+    # None: the whole split. Else as in `reconstruct`.
+    images: Optional[str] = knob(None, path=True)
+    # Images at once.
+    batch_size: int = knob(100, at_least=1)
+    # An .npz with `latents` float32 [N, D] and `labels`. None: latents.npz in the run folder.
+    out: Optional[str] = knob(None, path=True)
+
+
+@dataclass
+class ListConfig:
+    """`gentrain list`."""
+
+    # Own packages whose classes the listed YAML files may name.
+    trust: list[str] = field(default_factory=list)
+
+
+SCHEMAS: dict[str, type] = {
+    "train": TrainConfig,
+    "sample": SampleConfig,
+    "eval": EvalConfig,
+    "reconstruct": ReconstructConfig,
+    "interpolate": InterpolateConfig,
+    "encode": EncodeConfig,
+    "list": ListConfig,
+}

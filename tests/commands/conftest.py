@@ -1,0 +1,60 @@
+"""Two small trained models, trained once and copied into each test's folder."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from running import Ended
+
+from gentrain.cli import main
+
+LITTLE = ["dataset=digits", "train.steps=20", "train.batch_size=32", "train.sample_count=4", "seed=3"]
+
+
+@pytest.fixture(scope="session")
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which both were trained."""
+    place = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        patch.chdir(place)
+        patch.setattr(warnings, "showwarning", warnings.showwarning)  # put back afterwards
+        small = ["model=vae_mlp", "model.hidden=[16]", "model.latent_dim=4", "run_dir=mlp"]
+        assert main(["train", *small, *LITTLE]) == 0
+        small = ["model=vae", "model.channels=[8]", "model.hidden=16", "model.latent_dim=4"]
+        assert main(["train", *small, *LITTLE]) == 0
+    return place
+
+
+@pytest.fixture
+def trained(trained_once: Path, workplace: Path) -> SimpleNamespace:
+    """Both models in the current folder, for the test to do with as it likes.
+
+    mlp: the folder of a vae_mlp; conv: that of a vae, which is the newest run; spaced: a copy of `mlp`
+    whose name a shell would split.
+    """
+    shutil.copytree(trained_once, workplace, symlinks=True, dirs_exist_ok=True)
+    shutil.copytree("mlp", "my runs/one (1)")
+    (conv,) = (f.parent for f in Path("outputs/vae-digits").glob("*/config.yaml") if f.parent.name != "latest")
+    return SimpleNamespace(mlp=Path("mlp"), conv=conv, spaced=Path("my runs/one (1)"))
+
+
+@pytest.fixture
+def follow(gentrain: Callable[..., Ended]) -> Callable[..., Ended]:
+    """Types the command that the last line of an output proposes, as a shell would read it."""
+
+    def follow_(ended: Ended, *more: str) -> Ended:
+        assert ended.status == 0, ended.err
+        word, _, command = ended.out.splitlines()[-1].partition(" ")
+        assert word == "next"
+        program, *arguments = shlex.split(command)
+        assert program == "gentrain"
+        return gentrain(*arguments, *more)
+
+    return follow_

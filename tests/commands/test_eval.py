@@ -1,0 +1,232 @@
+"""`gentrain eval`: its figures, what it keeps of them, the data that it reads."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from running import Ended, toy
+
+import gentrain as package
+from gentrain.config import build_source, compose_train
+from gentrain.training import checkpoint
+
+#: C*H*W ln 2 of digits: nats per image in one bit per dimension.
+NATS = 64 * math.log(2)
+
+
+def evaluated(gentrain: Callable[..., Ended], *typed: str) -> dict[str, Any]:
+    """What was printed, held against what was written."""
+    done = gentrain("eval", *typed)
+    assert done.status == 0, done.err
+    (file,) = re.findall(r"^wrote +(.+)$", done.out, re.MULTILINE)
+    written = json.loads(Path(file).read_text(), parse_constant=pytest.fail)  # NaN is no JSON
+    pattern = r"nll +(\S+) \+- (\S+) nats per image, (.+), (\w+) \((\d+) images\)\n +(\S+) \+- (\S+) bits/dim"
+    (found,) = re.findall(pattern, done.out)
+    assert float(found[0]) == pytest.approx(written["nats"], abs=1e-4)
+    assert float(found[5]) == pytest.approx(written["bits_per_dim"], abs=1e-5)
+    if written["images"] > 1:
+        assert float(found[1]) == pytest.approx(written["nats_stderr"], abs=1e-4)
+        assert float(found[6]) == pytest.approx(written["bits_per_dim_stderr"], abs=1e-5)
+    assert found[2:5] == (written["kind"], written["split"], str(written["images"]))
+    return written
+
+
+def digits(split: str) -> torch.Tensor:
+    """uint8 [N, 1, 8, 8], the images as the data set serves them."""
+    data = build_source(compose_train([]).dataset).load()
+    return torch.from_numpy(np.array(getattr(data, split).images))
+
+
+def by_hand(model: Any, x: torch.Tensor, batch_size: int, samples: int | None, seed: int) -> torch.Tensor:
+    """-log p of every image, [N] in nats."""
+    torch.manual_seed(seed)
+    return torch.cat([-model.log_likelihood(part, samples=samples)[0] for part in x.split(batch_size)])
+
+
+def test_the_figures_are_those_of_the_whole_test_set(
+    gentrain: Callable[..., Ended], trained: SimpleNamespace
+) -> None:
+    """297 images in batches of 64: the last, partial batch counts like the others."""
+    written = evaluated(gentrain, "batch_size=64", "samples=3", "seed=5")
+    nats = by_hand(package.load(trained.conv), digits("test"), 64, 3, 5).double()
+    assert len(nats) == 297
+    stderr = float(nats.std() / math.sqrt(297))
+    assert written == {
+        "split": "test",
+        "step": 20,
+        "checkpoint": "last.pt",
+        "seed": 5,
+        "gentrain": package.__version__,
+        "kind": "IWAE-3",
+        "images": 297,
+        "nats": pytest.approx(float(nats.mean()), abs=1e-6),
+        "nats_stderr": pytest.approx(stderr, abs=1e-6),
+        "bits_per_dim": pytest.approx(float(nats.mean()) / NATS, abs=1e-8),
+        "bits_per_dim_stderr": pytest.approx(stderr / NATS, abs=1e-8),
+    }
+    assert (trained.conv / "eval_test.json").is_file()
+
+
+def test_another_batch_size_gives_the_same_figure_but_for_noise(
+    gentrain: Callable[..., Ended], trained: SimpleNamespace
+) -> None:
+    one = evaluated(gentrain, "batch_size=1000", "samples=5")
+    other = evaluated(gentrain, "batch_size=31", "samples=5")
+    assert one["images"] == other["images"] == 297
+    assert one["nats"] != other["nats"]
+    assert one["nats"] == pytest.approx(other["nats"], abs=0.5)
+
+
+@pytest.mark.parametrize(("split", "count"), [("validation", 150), ("train", 1350)])
+def test_the_other_splits(
+    gentrain: Callable[..., Ended], trained: SimpleNamespace, split: str, count: int
+) -> None:
+    written = evaluated(gentrain, f"split={split}", "samples=null", "batch_size=500")
+    assert (written["images"], written["kind"]) == (count, "ELBO")
+    nats = by_hand(package.load(trained.conv), digits(split), 500, None, 0)
+    assert written["nats"] == pytest.approx(float(nats.mean()), abs=1e-4)
+    assert (trained.conv / f"eval_{split}.json").is_file()
+    assert not (trained.conv / "eval_test.json").exists()
+
+
+def test_a_limit_takes_the_first_images(gentrain: Callable[..., Ended], trained: SimpleNamespace) -> None:
+    model, x = package.load(trained.conv), digits("test")
+    for limit in (1, 101):
+        written = evaluated(gentrain, f"limit={limit}", "samples=2")
+        assert written["images"] == limit
+        nats = by_hand(model, x[:limit], 100, 2, 0)
+        assert written["nats"] == pytest.approx(float(nats.mean()), abs=1e-4)
+        assert (written["nats_stderr"] is None) == (limit == 1)
+    assert evaluated(gentrain, "limit=5000", "samples=1")["images"] == 297
+
+
+def test_more_samples_tighten_the_bound(gentrain: Callable[..., Ended], trained: SimpleNamespace) -> None:
+    """E[IWAE-1] <= E[IWAE-5] <= E[IWAE-30]: by the mean over seeds, apart by much more than its noise."""
+    nats = {
+        k: [evaluated(gentrain, f"samples={k}", f"seed={seed}", "limit=80")["nats"] for seed in range(3)]
+        for k in (1, 5, 30)
+    }
+    assert min(nats[1]) > max(nats[5])
+    assert min(nats[5]) > max(nats[30])
+    assert len(set(nats[5])) == 3, "the seed counts"
+
+
+def test_no_validation_images(gentrain: Callable[..., Ended], workplace: Path) -> None:
+    settings = ["model=vae_mlp", "model.hidden=[8]", "train.steps=2", "train.batch_size=8"]
+    assert gentrain("train", *settings, "dataset.validation=0").status == 0
+    ended = gentrain("eval", "split=validation")
+    assert ended.status == 2
+    assert "dataset.validation=0" in ended.one_line()
+    assert "split=test" in ended.one_line()
+
+
+def test_the_kind_is_the_models_own(gentrain: Callable[..., Ended], workplace: Path) -> None:
+    assert gentrain("train", *toy("toy_flow", "train.steps=2")).status == 0
+    written = evaluated(gentrain, "trust=[toys]", "limit=20")
+    assert written["kind"] == "dequantised bound"
+
+
+@pytest.fixture
+def pictures(workplace: Path) -> Path:
+    """A folder of 40 grey images of 9x9 pixels."""
+    draw = np.random.default_rng(0)
+    folder = workplace / "pictures"
+    folder.mkdir()
+    for i in range(40):
+        Image.fromarray(draw.integers(0, 256, (9, 9), dtype=np.uint8)).save(folder / f"{i:02}.png")
+    return folder
+
+
+FOLDER = ["model=vae_mlp", "model.hidden=[8]", "train.steps=2", "train.batch_size=8", "dataset=folder"]
+
+
+def test_data_that_were_moved(gentrain: Callable[..., Ended], pictures: Path) -> None:
+    trained = gentrain("train", *FOLDER, "dataset.root=pictures", "run_dir=run")
+    assert trained.status == 0, trained.err
+    before = evaluated(gentrain, "samples=4")
+    pictures.rename("else where")
+    missing = gentrain("eval", "samples=4")
+    assert missing.status == 2
+    assert "dataset.root=pictures does not exist" in missing.one_line()
+    assert evaluated(gentrain, "samples=4", "dataset.root=else where") == before
+    assert evaluated(gentrain, "samples=4", "dataset.root=else where", "dataset.cache=own cache") == before
+    assert Path("own cache").is_dir()
+
+
+def test_data_of_another_shape(gentrain: Callable[..., Ended], pictures: Path) -> None:
+    assert gentrain("train", *FOLDER, "dataset.root=pictures", "run_dir=run").status == 0
+    other = Path("larger")
+    other.mkdir()
+    for file in pictures.iterdir():
+        with Image.open(file) as image:
+            image.resize((12, 10)).save(other / file.name)
+    ended = gentrain("eval", "dataset.root=larger")
+    assert ended.status == 2
+    assert "[1, 10, 12] with 256 levels" in ended.one_line()
+    assert "[1, 9, 9] with 256" in ended.one_line()
+    assert "dataset.root" in ended.one_line()
+    assert not Path("run/eval_test.json").exists()
+
+
+def test_data_of_other_levels(gentrain: Callable[..., Ended], trained: SimpleNamespace) -> None:
+    state = checkpoint.load(trained.mlp / "checkpoints" / "last.pt")
+    config = state["config"].replace("binarize: none", "binarize: fixed")
+    assert config != state["config"]
+    checkpoint.save({**state, "config": config}, Path("mixed.pt"))
+    ended = gentrain("eval", "ckpt=mixed.pt")
+    assert ended.status == 2
+    assert "[1, 8, 8] with 2 levels" in ended.one_line()
+    assert "[1, 8, 8] with 17" in ended.one_line()
+
+
+def test_weights_that_went_bad_give_no_figure(
+    gentrain: Callable[..., Ended], trained: SimpleNamespace
+) -> None:
+    state = checkpoint.load(trained.mlp / "checkpoints" / "last.pt")
+    next(iter(state["model"].values())).fill_(float("nan"))
+    checkpoint.save(state, trained.mlp / "checkpoints" / "last.pt")
+    ended = gentrain("eval", "ckpt=mlp", "samples=1")
+    assert ended.status == 1
+    assert "log-likelihood of 297 of 297 images is not finite" in ended.one_line()
+    assert not (trained.mlp / "eval_test.json").exists()
+
+
+def test_a_run_folder_that_cannot_be_written(
+    gentrain: Callable[..., Ended], trained: SimpleNamespace
+) -> None:
+    """The figures are what was asked for; they are printed all the same."""
+    (trained.conv / "eval_test.json").mkdir()
+    done = gentrain("eval", "samples=1", "limit=10")
+    assert done.status == 0, done.err
+    assert "bits/dim" in done.out
+    assert f"cannot write {trained.conv / 'eval_test.json'}" in done.out
+    assert not list(trained.conv.glob(".eval*"))
+
+
+def test_a_checkpoint_on_its_own_is_measured_without_a_file(
+    gentrain: Callable[..., Ended], follow: Callable[..., Ended], trained: SimpleNamespace
+) -> None:
+    (trained.mlp / "checkpoints" / "last.pt").rename("alone.pt")
+    before = sorted(Path().rglob("*"))
+    done = gentrain("eval", "ckpt=alone.pt", "samples=1", "limit=10")
+    assert "bits/dim" in done.out
+    assert sorted(Path().rglob("*")) == before
+    assert follow(done).status == 0
+
+
+def test_a_model_without_likelihood(gentrain: Callable[..., Ended], workplace: Path) -> None:
+    assert gentrain("train", *toy("toy_gan", "train.steps=2")).status == 0
+    ended = gentrain("eval", "trust=[toys]")
+    assert ended.status == 2
+    assert "eval: toy_gan cannot do this" in ended.one_line()
+    assert "gentrain list" in ended.one_line()

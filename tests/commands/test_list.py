@@ -1,0 +1,94 @@
+"""`gentrain list`: every model, what each can do, the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra.utils import get_class
+from running import Ended, toy
+
+from gentrain.cli import VERBS
+from gentrain.commands.list import NEEDS
+from gentrain.config import config_dir
+
+MODELS = sorted(file.stem for file in (config_dir() / "model").glob("[!_]*.yaml"))
+DATASETS = sorted(file.stem for file in (config_dir() / "dataset").glob("[!_]*.yaml"))
+
+
+def table(ended: Ended) -> dict[str, dict[str, str]]:
+    """{model: {verb: mark}}, by the columns that a reader sees."""
+    assert ended.status == 0, ended.err
+    head, *rows = ended.out.partition("\n\n")[0].splitlines()
+    verbs = head.split()[1:]
+    starts = [head.index(" " + verb) + 1 for verb in verbs]
+    found = {}
+    for row in rows:
+        marks = [row[start:].split()[0] for start in starts]
+        assert row.split()[1:] == marks, "each mark stands below its verb"
+        found[row.split()[0]] = dict(zip(verbs, marks, strict=True))
+    return found
+
+
+def test_every_model_and_what_its_class_can_do(gentrain: Callable[..., Ended], workplace: Path) -> None:
+    shown = table(gentrain("list"))
+    assert sorted(shown) == MODELS
+    assert len(MODELS) >= 2
+    for name, marks in shown.items():
+        node = yaml.safe_load((config_dir() / "model" / f"{name}.yaml").read_text())
+        cls = get_class(node["model"]["_target_"])
+        for verb, mark in marks.items():
+            assert mark == ("yes" if issubclass(cls, NEEDS[verb]) else "-"), (name, verb)
+    assert list(workplace.iterdir()) == []
+
+
+def test_the_columns_are_the_verbs_that_use_a_model(gentrain: Callable[..., Ended]) -> None:
+    (marks, *_) = table(gentrain("list")).values()
+    assert set(marks) == set(VERBS) & set(NEEDS)
+    assert set(VERBS) - set(NEEDS) <= {"list", "reproduce"}, "a verb without a capability to ask for"
+
+
+def test_data_sets_and_the_next_command(gentrain: Callable[..., Ended], workplace: Path) -> None:
+    done = gentrain("list")
+    (line,) = [line for line in done.out.splitlines() if line.startswith("data sets")]
+    assert line.removeprefix("data sets").strip().split(", ") == DATASETS
+    word, program, *arguments = done.out.splitlines()[-1].split()
+    assert (word, program) == ("next", "gentrain")
+    tried = gentrain(*arguments, "dry_run=true")
+    assert tried.status == 0, tried.err
+
+
+def test_ones_own_models_stand_in_the_table(gentrain: Callable[..., Ended], workplace: Path) -> None:
+    arguments = [word for word in toy("toy_gan") if not word.startswith("model=")]
+    shown = table(gentrain("list", *arguments))
+    assert sorted(shown) == sorted([*MODELS, "toy_flow", "toy_gan"])
+    assert shown["toy_gan"] | {"train": "yes", "sample": "yes", "interpolate": "yes"} == shown["toy_gan"]
+    assert shown["toy_gan"]["eval"] == shown["toy_gan"]["reconstruct"] == "-"
+    assert shown["toy_flow"]["eval"] == "yes"
+    untrusted = gentrain("list", *[word for word in arguments if not word.startswith("trust")])
+    assert untrusted.status == 2
+    assert "trust=[toys]" in untrusted.one_line()
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("optim: {}", "model._target_"),
+        ("model: {latent_dim: 3}", "model._target_"),
+        ("model: [", "mine.yaml"),
+        ("- a", "mine.yaml"),
+        ("model: {_target_: os.system}", "os.system"),
+    ],
+)
+def test_a_file_of_ones_own_that_is_no_model(
+    gentrain: Callable[..., Ended], workplace: Path, text: str, part: str
+) -> None:
+    """One line that names it."""
+    Path("own/model").mkdir(parents=True)
+    Path("own/model/mine.yaml").write_text(text)
+    ended = gentrain("list", "--config-dir", "own")
+    assert ended.status == 2, ended.err
+    assert part in ended.one_line()
+    assert "mine" in ended.one_line()
