@@ -68,6 +68,9 @@ def explain(error: BaseException, verb: str, overrides: Sequence[str], dirs: Seq
     if match and "/" in match.group(1):
         group, _, name = match.group(1).rpartition("/")
         return UserError(f"{group}={name}: no such {group}{did_you_mean(name, options(group, dirs))}")
+    if "Config group override must be" in text:  # model=null
+        chosen = " ".join(o for o in overrides if plain_key(o) in GROUPS)
+        return UserError(f"{chosen}: expected a name; see: gentrain list")
     return UserError(text)
 
 

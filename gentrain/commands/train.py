@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import shlex
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from gentrain.api import check_complete, read_checkpoint, read_config
-from gentrain.config import build_model, build_optimizer, build_schedule, build_source, conform
-from gentrain.contracts import GenerativeModel
-from gentrain.data.batches import Batches, in_order
-from gentrain.data.source import Data
-from gentrain.errors import UserError, did_you_mean
+from gentrain.commands.assemble import assemble
+from gentrain.commands.summary import print_dry_run, print_outcome, print_summary, warn_in_one_line
+from gentrain.config import build_source, conform
+from gentrain.errors import UserError
 from gentrain.explain import plain_key
 from gentrain.schemas import TrainConfig
 from gentrain.training import checkpoint, distributed, randomness
 from gentrain.training import run as runs
 from gentrain.training.checkpoint import check_same_model
 from gentrain.training.distributed import World
-from gentrain.training.ema import EMA
-from gentrain.training.precision import Precision, pick_device, pick_precision
+from gentrain.training.precision import pick_device, pick_precision
 from gentrain.training.run import Run
-from gentrain.training.trainer import Outcome, Plan, Trainer
-from gentrain.training.update import TurnUpdate
+from gentrain.training.trainer import Trainer
 
 #: What a resumed run may change without becoming another run.
 CHANGEABLE = (
@@ -68,7 +62,7 @@ def run(
     state: dict[str, Any] | None = None
     problems: list[str] = []
     config = conform(TrainConfig, config)
-    if config.resume is None and (restarted := runs.restarted()):
+    if config.resume is None and (restarted := runs.restarted(config.run_dir)):
         config.resume = str(restarted.folder)
         typed = []
     if config.resume is not None:
@@ -200,114 +194,7 @@ def start_from(trainer: Trainer, place: str) -> None:
         trainer.ema.model.load_state_dict(weights)
 
 
-# Building
-
-
-def assemble(
-    config: DictConfig,
-    data: Data,
-    device: torch.device,
-    precision: Precision,
-    world: World,
-    trust: Sequence[str],
-) -> tuple[Trainer, Batches]:
-    """Everything that trains, on its device; no folder yet."""
-    settings, seed = config.train, int(config.seed)
-    if settings.batch_size % (world.size * settings.accumulate):
-        raise UserError(
-            f"train.batch_size={settings.batch_size} is not divisible by {world.size} rank(s) x "
-            f"train.accumulate={settings.accumulate}"
-        )
-    batches = Batches(
-        data,
-        data.train,
-        batch_size=settings.batch_size,
-        seed=seed,
-        device=device,
-        rank=world.rank,
-        world=world.size,
-    )
-    steps = batches.steps(settings.epochs) if settings.epochs else settings.steps
-    randomness.seed_everything(seed)
-    model = build_model(config.model, data.spec, trust).to(device)
-    randomness.seed_everything(seed + 1)
-    with torch.no_grad():
-        model.data_dependent_init(batches.at(0))
-    world.broadcast_module(model)
-    ema = EMA(model, settings.ema) if settings.ema is not None else None
-    updates = build_updates(config, model, precision, world, trust)
-    randomness.seed_everything(seed + 2 + 1_000_003 * world.rank)
-
-    validation = None
-    if data.validation is not None:
-        batch_size = min(settings.batch_size, 256)
-        order = {"batch_size": batch_size, "seed": seed, "rank": world.rank, "world": world.size}
-        validation = partial(in_order, data, data.validation, device=device, **order)
-
-    identity = {
-        "config": OmegaConf.to_yaml(config, resolve=True),
-        "names": OmegaConf.to_container(config.names),
-        "spec": data.spec.to_dict(),
-    }
-    keys = ("batch_size", "log_every", "eval_every", "sample_every", "checkpoint_every", "keep")
-    plan = Plan(
-        steps=steps,
-        sample_count=settings.sample_count,
-        seed=seed,
-        **{key: settings[key] for key in keys},
-    )
-    trainer = Trainer(
-        model,
-        updates,
-        ema,
-        batches,
-        validation,
-        plan,
-        world,
-        Run(Path(".")),
-        identity,
-        device,
-    )
-    return trainer, batches
-
-
-def build_updates(
-    config: DictConfig, model: GenerativeModel, precision: Precision, world: World, trust: Sequence[str]
-) -> list[TurnUpdate]:
-    """One per turn of the model, each with its own optimiser and schedule."""
-    turns, settings = model.turns(), config.train
-    names = [turn.name for turn in turns]
-    for section in ("optim", "schedule"):
-        for name in config[section]:
-            if name not in names:
-                hint = did_you_mean(str(name), names).replace("mean ", f"mean {section}.")
-                raise UserError(f"unknown key {section}.{name}: the model's turns: {', '.join(names)}{hint}")
-    updates = []
-    for turn in turns:
-        if turn.name not in config.optim:
-            raise UserError(f"optim.{turn.name} is missing: turn {turn.name} needs an optimiser")
-        parameters = turn.parameters()
-        if not parameters:
-            raise UserError(f"turn {turn.name} has no parameter to train")
-        optimizer = build_optimizer(config.optim[turn.name], turn.name, parameters, trust)
-        node = config.schedule.get(turn.name)
-        schedule = build_schedule(node, turn.name, optimizer, trust) if node is not None else None
-        own = {id(p) for p in parameters}
-        updates.append(
-            TurnUpdate(
-                turn,
-                [p for p in model.parameters() if id(p) not in own],
-                optimizer,
-                schedule,
-                precision,
-                world,
-                settings.accumulate,
-                settings.clip_grad_norm,
-                settings.max_skips,
-                settings.compile,
-            )
-        )
-    return updates
+# The run folder
 
 
 def open_run(config: DictConfig, world: World, base: Path | None) -> Run:
@@ -328,70 +215,3 @@ def open_run(config: DictConfig, world: World, base: Path | None) -> Run:
 def write_config(config: DictConfig, run: Run) -> None:
     """The resolved configuration, from which a run killed before its first checkpoint starts over."""
     run.config.write_text(OmegaConf.to_yaml(config, resolve=True))
-
-
-# What the reader sees
-
-
-def warn_in_one_line(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: Any = None,
-    line: str | None = None,
-) -> None:
-    """A warning without its place in the code."""
-    import sys
-
-    print(f"warning: {message}", file=sys.stderr)
-
-
-def print_summary(
-    config: DictConfig,
-    data: Data,
-    trainer: Trainer,
-    device: torch.device,
-    precision: Precision,
-    batches: Batches,
-) -> None:
-    """What will be trained on what, before the first step."""
-    for line in data.describe():
-        print(line)
-    count = sum(p.numel() for p in trainer.model.parameters())
-    plan = trainer.plan
-    epochs = plan.steps * plan.batch_size / len(data.train.images)
-    name = (
-        torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
-    )
-    print(f"model   {config.names.model}, {count:,} parameters")
-    print(f"device  {device} ({name}), {precision.name}, {trainer.world.size} process(es)")
-    print(f"train   {plan.steps} steps of {plan.batch_size} images ({epochs:.1f} epochs)", flush=True)
-
-
-def print_dry_run(config: DictConfig, trainer: Trainer, place: Path, previous: Run | None) -> None:
-    """The rest of what a dry run shows."""
-    settings = trainer.plan
-    size = checkpoint.bytes_of(trainer.state_dict())
-    # Adam's two moments do not exist before the first step.
-    size += 2 * checkpoint.bytes_of(list(trainer.model.parameters()))
-    kept = settings.keep + 2
-    target = place if previous or config.run_dir else place / f"{config.names.model}-{config.names.dataset}"
-    print(f"output  {target}")
-    print(
-        f"disk    {size * kept / 2**20:.1f} MiB at most for checkpoints "
-        f"({size / 2**20:.1f} MiB each, {kept} at once), {checkpoint.free_space(Path())}"
-    )
-    print("\n" + OmegaConf.to_yaml(config, resolve=True), end="")
-    print("dry run: nothing was written. Train with the same line without dry_run=true")
-
-
-def print_outcome(outcome: Outcome, run: Run) -> None:
-    """What was reached, and the next commands."""
-    figures = ", ".join(f"{k.removeprefix('eval/')} {v:.4f}" for k, v in outcome.evaluation.items())
-    print(
-        f"done    step {outcome.step} in {outcome.seconds:.0f} s, {outcome.images_per_second:.0f} images/s"
-        + (f"; validation {figures}" if figures else "")
-    )
-    print(f"curves  tensorboard --logdir {shlex.quote(str(run.folder))}")
-    print(f"next    gentrain sample {shlex.quote(f'ckpt={run.folder}')}", flush=True)

@@ -177,12 +177,13 @@ def point(link: Path, target: Path) -> None:
         os.replace(temporary, link)
 
 
-def restarted() -> Run | None:
-    """The run that this torchrun launch began before one of its processes died."""
+def restarted(run_dir: str | None) -> Run | None:
+    """The run that this torchrun launch began, in `run_dir` or outputs/, before one of its processes died."""
     launch = distributed.launch_id()
     if launch is None or not distributed.restarts():
         return None
-    for marker in sorted(OUTPUTS.rglob(".launch"), reverse=True):
+    markers = [Path(run_dir).expanduser() / ".launch"] if run_dir else sorted(OUTPUTS.rglob(".launch"))
+    for marker in filter(Path.is_file, reversed(markers)):
         if marker.read_text() == launch:
             return Run(marker.parent)
     return None

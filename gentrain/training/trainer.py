@@ -6,22 +6,19 @@ stepping and averaging (`update.py`), evaluation, pictures, checkpoints and the 
 
 from __future__ import annotations
 
-import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 import torchvision
-from torch import Tensor
 
-from gentrain.contracts import Batch, EncodesDecodes, GenerativeModel, HasLikelihood, ImagesToLatents, Samples
+from gentrain.contracts import Batch, GenerativeModel
 from gentrain.errors import Fault, UserError
-from gentrain.images import grid, pairs
-from gentrain.metrics.likelihood import evaluate_likelihood
 from gentrain.training import checkpoint, randomness
 from gentrain.training.checkpoint import check_same_model
 from gentrain.training.distributed import World
@@ -30,6 +27,7 @@ from gentrain.training.run import Run
 from gentrain.training.stopping import StopOnSignal, Stopped
 from gentrain.training.tracking import Tracker
 from gentrain.training.update import TurnUpdate
+from gentrain.training.watching import evaluate, is_better, pictures
 
 
 class TrainingBatches(Protocol):
@@ -219,32 +217,15 @@ class Trainer:
     def _evaluate(self) -> bool:
         """Evaluate on the validation images; whether this is the best so far."""
         assert self.validation is not None
-        model, plan = self.averaged, self.plan
-        mode = model.training
-        model.eval()
-        with randomness.aside(plan.seed + self.world.rank, self.device), torch.no_grad():
-            if isinstance(model, HasLikelihood):
-                result = evaluate_likelihood(
-                    model, self.validation(), model.spec, samples=None, reduce=self.world.sum
-                )
-                values = {
-                    "eval/nats": result.nats,
-                    "eval/nats_stderr": result.nats_stderr,
-                    "eval/bits_per_dim": result.bits_per_dim,
-                }
-                figure = result.nats
-            elif len(self.updates) == 1:
-                figure = mean_loss(model, self.validation(), self.step, self.world)
-                values = {"eval/loss": figure}
-            else:
-                model.train(mode)
-                return False  # two players' losses say nothing of the pictures
-        model.train(mode)
-        self._evaluation = values
+        with self._looking(self.plan.seed + self.world.rank) as model:
+            found = evaluate(model, self.validation(), self.step, len(self.updates), self.world)
+        if found is None:
+            return False
+        self._evaluation, figure = found
         if self._tracker:
-            self._tracker.scalars(self.step, values)
-            shown = ", ".join(f"{k.removeprefix('eval/')} {v:.4f}" for k, v in values.items())
-            self._tracker.say(f"step {self.step}/{plan.steps}: validation {shown}")
+            self._tracker.scalars(self.step, self._evaluation)
+            shown = ", ".join(f"{k.removeprefix('eval/')} {v:.4f}" for k, v in self._evaluation.items())
+            self._tracker.say(f"step {self.step}/{self.plan.steps}: validation {shown}")
         if not is_better(figure, self.best):
             return False
         self.best = figure
@@ -254,22 +235,23 @@ class Trainer:
         """A sample grid from the same noise each time, and reconstruction pairs."""
         if self._tracker is None:
             return
-        model, spec = self.averaged, self.model.spec
+        with self._looking(self.plan.seed) as model:
+            batch = next(self.validation()) if self.validation else self.batches.at(0)
+            for name, picture in pictures(model, batch, self.plan.sample_count).items():
+                path = self.run.folder / name / f"step_{self.step:08d}.png"
+                self._tracker.picture(self.step, name, picture, path)
+
+    @contextmanager
+    def _looking(self, seed: int) -> Iterator[GenerativeModel]:
+        """The averaged model in eval mode, without gradients and apart from the run's random state."""
+        model = self.averaged
         mode = model.training
         model.eval()
-        with randomness.aside(self.plan.seed, self.device), torch.no_grad():
-            name = f"step_{self.step:08d}.png"
-            if isinstance(model, Samples):
-                picture = grid(model.sample(self.plan.sample_count), spec.levels)
-                self._tracker.picture(self.step, "samples", picture, self.run.folder / "samples" / name)
-            if isinstance(model, EncodesDecodes) and isinstance(model, ImagesToLatents):
-                batches = self.validation() if self.validation else iter([self.batches.at(0)])
-                x = next(batches).x[:16]
-                again = model.latents_to_images(model.images_to_latents(x))
-                picture = grid(pairs(x, again), spec.levels, columns=8)
-                path = self.run.folder / "reconstructions" / name
-                self._tracker.picture(self.step, "reconstructions", picture, path)
-        model.train(mode)
+        try:
+            with randomness.aside(seed, self.device), torch.no_grad():
+                yield model
+        finally:
+            model.train(mode)
 
     # State
 
@@ -362,11 +344,6 @@ class Trainer:
             warnings.warn("not bit-exact: " + "; ".join(changed), stacklevel=3)
 
 
-def is_better(figure: float, best: float | None) -> bool:
-    """Whether `figure` is the best so far, lower being better; a NaN never is."""
-    return figure < (math.inf if best is None else best)
-
-
 def environment(device: torch.device, world: World) -> dict[str, Any]:
     """What, besides the state, decides the bits of the next step."""
     return {
@@ -377,15 +354,3 @@ def environment(device: torch.device, world: World) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "ranks": world.size,
     }
-
-
-def mean_loss(model: GenerativeModel, batches: Iterator[Batch], step: int, world: World) -> float:
-    """The mean loss per image over `batches` of a model with one turn."""
-    loss = model.turns()[0].loss
-    total: Tensor | None = None
-    for batch in batches:
-        part = torch.stack([loss(batch, step)[0].double() * len(batch.x), torch.tensor(float(len(batch.x)))])
-        total = part if total is None else total + part
-    assert total is not None
-    total = world.sum(total)
-    return float(total[0] / total[1])

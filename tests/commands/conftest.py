@@ -41,7 +41,9 @@ def trained(trained_once: Path, workplace: Path) -> SimpleNamespace:
     """
     shutil.copytree(trained_once, workplace, symlinks=True, dirs_exist_ok=True)
     shutil.copytree("mlp", "my runs/one (1)")
-    (conv,) = (f.parent for f in Path("outputs/vae-digits").glob("*/config.yaml") if f.parent.name != "latest")
+    (conv,) = (
+        f.parent for f in Path("outputs/vae-digits").glob("*/config.yaml") if f.parent.name != "latest"
+    )
     return SimpleNamespace(mlp=Path("mlp"), conv=conv, spaced=Path("my runs/one (1)"))
 
 

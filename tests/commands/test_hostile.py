@@ -10,6 +10,7 @@ import os
 import pickle
 import shutil
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,9 +18,11 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from omegaconf import DictConfig
 from running import Ended
 
 import gentrain as package
+from gentrain import cli
 from gentrain.errors import UserError
 from gentrain.training import checkpoint
 
@@ -75,14 +78,41 @@ def bad(trained: SimpleNamespace, workplace: Path, monkeypatch: pytest.MonkeyPat
     return checkpoint.load(Path("bad/checkpoints/last.pt"))
 
 
+COMPOSED: dict[tuple[str, ...], tuple[DictConfig, list[str], dict[str, Any]]] = {}
+
+
+@pytest.fixture(autouse=True)
+def composed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hydra composes each command line once for all tests: that takes longer than what is tested."""
+    run_hydra = cli.run_hydra
+
+    def remembering(verb: str, rest: list[str]) -> int:
+        command, key = import_module(f"gentrain.commands.{verb}"), (verb, *rest)
+
+        def remember(config: DictConfig, typed: list[str], choices: dict[str, Any]) -> None:
+            COMPOSED[key] = config, typed, choices
+
+        if key not in COMPOSED:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(command, "run", remember)
+                assert run_hydra(verb, rest) == 0
+        config, typed, choices = COMPOSED[key]
+        command.run(config.copy(), typed, choices)
+        return 0
+
+    monkeypatch.setattr(cli, "run_hydra", remembering)
+
+
 def contents() -> dict[str, str]:
     """Every file and folder here, by what it holds; locks aside."""
     files = [path for path in Path().rglob("*") if path.name not in (".lock", "__pycache__")]
     return {str(f): hashlib.sha256(f.read_bytes()).hexdigest() if f.is_file() else "" for f in files}
 
 
-def refused_by(gentrain: Callable[..., Ended], ways: set[str], *parts: str) -> None:
-    """Assert that `ways` refuse the run `bad` in one line that holds `parts`, and others execute nothing.
+def refused_by(gentrain: Callable[..., Ended], ways: set[str], *parts: str, others: int = 0) -> None:
+    """Assert that `ways` refuse the run `bad` in one line that holds `parts`.
+
+    Other ways end with the status `others`, and nothing is executed by any of them.
 
     The line names the file, but for what is wrong with the data or with the state of training.
     """
@@ -104,7 +134,7 @@ def refused_by(gentrain: Callable[..., Ended], ways: set[str], *parts: str) -> N
             assert part in str(raised.value)
     for way in sorted(set(WAYS) - ways):
         ended = gentrain(*WAYS[way])
-        assert ended.status == 0, f"{way}: {ended.err}"
+        assert ended.status == others, f"{way}: {ended.err}"
     assert not Path(MARK).exists()
 
 
@@ -124,7 +154,12 @@ TARGETS: dict[str, dict[str, Any]] = {
     "os.system": {"_target_": "os.system", "command": f"mkdir {MARK}"},
     "os.mkdir": {"_target_": "os.mkdir", "path": MARK},
     "subprocess.Popen": {"_target_": "subprocess.Popen", "args": ["mkdir", MARK]},
-    "torch.hub.load": {"_target_": "torch.hub.load", "repo_or_dir": "hub", "model": "model", "source": "local"},
+    "torch.hub.load": {
+        "_target_": "torch.hub.load",
+        "repo_or_dir": "hub",
+        "model": "model",
+        "source": "local",
+    },
     "gentrain.api.torch.load": {
         "_target_": "gentrain.api.torch.load",
         "f": "evil.pkl",
@@ -206,7 +241,7 @@ CONFIGS = {
     "model null": ("model: null\ndataset: {}", ["model"]),
     "no dataset": ("model: {}", ["dataset is missing"]),
     "unknown resolver": ("model: '${nothing:1}'\ndataset: {}", ["model"]),
-    "to nowhere": ("model: {_target_: '${nowhere}'}\ndataset: {}", ["nowhere"]),
+    "to nowhere": ("model: {_target_: '${nowhere}'}\ndataset: {_target_: '${nowhere}'}", ["nowhere"]),
     "to itself": ("model: '${model}'\ndataset: {}", ["model"]),
 }
 
@@ -376,7 +411,7 @@ def test_a_file_that_is_not_there(gentrain: Callable[..., Ended], workplace: Pat
     Path("bad").mkdir()
     refused_by(gentrain, ALL, "bad is not a run folder")
     Path("bad/checkpoints").mkdir()
-    refused_by(gentrain, ALL - {"resume"}, "bad has no checkpoint yet")
+    refused_by(gentrain, ALL - {"resume"}, "bad has no checkpoint yet", others=2)
     ended = gentrain("train", "resume=bad")
     assert ended.status == 2
     assert "neither a checkpoint nor a config.yaml" in ended.one_line()

@@ -110,7 +110,9 @@ def test_the_seed_decides(gentrain: Callable[..., Ended], trained: SimpleNamespa
         assert a != c
 
 
-def test_the_picture_shows_what_the_model_draws(gentrain: Callable[..., Ended], trained: SimpleNamespace) -> None:
+def test_the_picture_shows_what_the_model_draws(
+    gentrain: Callable[..., Ended], trained: SimpleNamespace
+) -> None:
     assert gentrain("sample", "ckpt=mlp", "n=5", "seed=7", "temperature=0.6", "out=x.png").status == 0
     assert gentrain("sample", "ckpt=mlp", "n=5", "seed=7", "temperature=0.6", "out=x.npz").status == 0
     model: Any = package.load("mlp")
@@ -130,7 +132,9 @@ def test_temperature_narrows_the_latents(gentrain: Callable[..., Ended], trained
     assert spread[0.01] < spread[1] < spread[3]
 
 
-def test_averaged_weights_unless_told_otherwise(gentrain: Callable[..., Ended], trained: SimpleNamespace) -> None:
+def test_averaged_weights_unless_told_otherwise(
+    gentrain: Callable[..., Ended], trained: SimpleNamespace
+) -> None:
     state = checkpoint.load(trained.conv / "checkpoints" / "last.pt")
     state["model"] = {k: torch.zeros_like(v) for k, v in state["model"].items()}
     checkpoint.save(state, Path("zeroed.pt"))

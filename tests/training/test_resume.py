@@ -18,7 +18,8 @@ from comparing import metrics, same, same_end
 from running import COMMON, MODELS, OFTEN, Ended, environment, run_process, start, toy, wait_for
 
 from gentrain.training import checkpoint
-from gentrain.training.trainer import Trainer, is_better
+from gentrain.training.trainer import Trainer
+from gentrain.training.watching import is_better
 
 
 def train(cwd: Path, *args: str, expect: int = 0) -> Ended:

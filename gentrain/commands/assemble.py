@@ -1,0 +1,130 @@
+"""Everything that trains, put together from a config: model, turns, batches, trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from gentrain.config import build_model, build_optimizer, build_schedule
+from gentrain.contracts import GenerativeModel
+from gentrain.data.batches import Batches, in_order
+from gentrain.data.source import Data
+from gentrain.errors import UserError, did_you_mean
+from gentrain.training import randomness
+from gentrain.training.distributed import World
+from gentrain.training.ema import EMA
+from gentrain.training.precision import Precision
+from gentrain.training.run import Run
+from gentrain.training.trainer import Plan, Trainer
+from gentrain.training.update import TurnUpdate
+
+
+def assemble(
+    config: DictConfig,
+    data: Data,
+    device: torch.device,
+    precision: Precision,
+    world: World,
+    trust: Sequence[str],
+) -> tuple[Trainer, Batches]:
+    """Everything that trains, on its device; no folder yet."""
+    settings, seed = config.train, int(config.seed)
+    if settings.batch_size % (world.size * settings.accumulate):
+        raise UserError(
+            f"train.batch_size={settings.batch_size} is not divisible by {world.size} rank(s) x "
+            f"train.accumulate={settings.accumulate}"
+        )
+    batches = Batches(
+        data,
+        data.train,
+        batch_size=settings.batch_size,
+        seed=seed,
+        device=device,
+        rank=world.rank,
+        world=world.size,
+    )
+    steps = batches.steps(settings.epochs) if settings.epochs else settings.steps
+    randomness.seed_everything(seed)
+    model = build_model(config.model, data.spec, trust).to(device)
+    randomness.seed_everything(seed + 1)
+    with torch.no_grad():
+        model.data_dependent_init(batches.at(0))
+    world.broadcast_module(model)
+    ema = EMA(model, settings.ema) if settings.ema is not None else None
+    updates = build_updates(config, model, precision, world, trust)
+    randomness.seed_everything(seed + 2 + 1_000_003 * world.rank)
+
+    validation = None
+    if data.validation is not None:
+        batch_size = min(settings.batch_size, 256)
+        order = {"batch_size": batch_size, "seed": seed, "rank": world.rank, "world": world.size}
+        validation = partial(in_order, data, data.validation, device=device, **order)
+
+    identity = {
+        "config": OmegaConf.to_yaml(config, resolve=True),
+        "names": OmegaConf.to_container(config.names),
+        "spec": data.spec.to_dict(),
+    }
+    keys = ("batch_size", "log_every", "eval_every", "sample_every", "checkpoint_every", "keep")
+    plan = Plan(
+        steps=steps,
+        sample_count=settings.sample_count,
+        seed=seed,
+        **{key: settings[key] for key in keys},
+    )
+    trainer = Trainer(
+        model,
+        updates,
+        ema,
+        batches,
+        validation,
+        plan,
+        world,
+        Run(Path(".")),
+        identity,
+        device,
+    )
+    return trainer, batches
+
+
+def build_updates(
+    config: DictConfig, model: GenerativeModel, precision: Precision, world: World, trust: Sequence[str]
+) -> list[TurnUpdate]:
+    """One per turn of the model, each with its own optimiser and schedule."""
+    turns, settings = model.turns(), config.train
+    names = [turn.name for turn in turns]
+    for section in ("optim", "schedule"):
+        for name in config[section]:
+            if name not in names:
+                hint = did_you_mean(str(name), names).replace("mean ", f"mean {section}.")
+                raise UserError(f"unknown key {section}.{name}: the model's turns: {', '.join(names)}{hint}")
+    updates = []
+    for turn in turns:
+        if turn.name not in config.optim:
+            raise UserError(f"optim.{turn.name} is missing: turn {turn.name} needs an optimiser")
+        parameters = turn.parameters()
+        if not parameters:
+            raise UserError(f"turn {turn.name} has no parameter to train")
+        optimizer = build_optimizer(config.optim[turn.name], turn.name, parameters, trust)
+        node = config.schedule.get(turn.name)
+        schedule = build_schedule(node, turn.name, optimizer, trust) if node is not None else None
+        own = {id(p) for p in parameters}
+        updates.append(
+            TurnUpdate(
+                turn,
+                [p for p in model.parameters() if id(p) not in own],
+                optimizer,
+                schedule,
+                precision,
+                world,
+                settings.accumulate,
+                settings.clip_grad_norm,
+                settings.max_skips,
+                settings.compile,
+            )
+        )
+    return updates

@@ -1,0 +1,67 @@
+"""Looking at a model while it trains: its validation figures, and pictures from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from gentrain.contracts import Batch, EncodesDecodes, GenerativeModel, HasLikelihood, ImagesToLatents, Samples
+from gentrain.images import grid, pairs
+from gentrain.metrics.likelihood import evaluate_likelihood
+from gentrain.training.distributed import World
+
+
+def evaluate(
+    model: GenerativeModel, batches: Iterator[Batch], step: int, turns: int, world: World
+) -> tuple[dict[str, float], float] | None:
+    """The figures of `model` on this rank's validation `batches`, over all ranks.
+
+    Returns:
+        ({name: figure}, the one that "best" means, lower being better); None for a model of several
+        turns without likelihood: two players' losses say nothing of the pictures.
+    """
+    if isinstance(model, HasLikelihood):
+        result = evaluate_likelihood(model, batches, model.spec, samples=None, reduce=world.sum)
+        values = {
+            "eval/nats": result.nats,
+            "eval/nats_stderr": result.nats_stderr,
+            "eval/bits_per_dim": result.bits_per_dim,
+        }
+        return values, result.nats
+    if turns == 1:
+        figure = mean_loss(model, batches, step, world)
+        return {"eval/loss": figure}, figure
+    return None
+
+
+def pictures(model: GenerativeModel, batch: Batch, count: int) -> dict[str, Tensor]:
+    """{name: uint8 [C, height, width]} of what `model` can show: samples, reconstructions of `batch`."""
+    made = {}
+    levels = model.spec.levels
+    if isinstance(model, Samples):
+        made["samples"] = grid(model.sample(count), levels)
+    if isinstance(model, EncodesDecodes) and isinstance(model, ImagesToLatents):
+        x = batch.x[:16]
+        again = model.latents_to_images(model.images_to_latents(x))
+        made["reconstructions"] = grid(pairs(x, again), levels, columns=8)
+    return made
+
+
+def is_better(figure: float, best: float | None) -> bool:
+    """Whether `figure` is the best so far, lower being better; a NaN never is."""
+    return figure < (math.inf if best is None else best)
+
+
+def mean_loss(model: GenerativeModel, batches: Iterator[Batch], step: int, world: World) -> float:
+    """The mean loss per image over `batches` of a model with one turn."""
+    loss = model.turns()[0].loss
+    total: Tensor | None = None
+    for batch in batches:
+        part = torch.stack([loss(batch, step)[0].double() * len(batch.x), torch.tensor(float(len(batch.x)))])
+        total = part if total is None else total + part
+    assert total is not None
+    total = world.sum(total)
+    return float(total[0] / total[1])

@@ -1,0 +1,116 @@
+"""What a run writes while it trains."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from running import MODELS, OFTEN, Ended, toy
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from gentrain.training.tracking import Tracker, read_metrics, truncate_metrics
+
+
+def events(folder: str) -> EventAccumulator:
+    accumulator = EventAccumulator(folder)
+    accumulator.Reload()
+    return accumulator
+
+
+def test_tensorboard_metrics_and_pictures_agree(gentrain: Callable[..., Ended]) -> None:
+    done = gentrain("train", *MODELS["vae"], *OFTEN, "train.steps=100", "run_dir=run")
+    assert done.status == 0, done.err
+    board = events("run")
+    expected = {"loss/total", "loss/reconstruction", "loss/kl", "grad_norm/main", "lr/main"}
+    expected |= {"eval/nats", "eval/bits_per_dim", "speed/images_per_second"}
+    assert expected <= set(board.Tags()["scalars"])
+    lines = read_metrics(Path("run/metrics.jsonl"))
+    for tag in ("loss/total", "eval/nats"):
+        logged = [(s.step, pytest.approx(s.value, rel=1e-5)) for s in board.Scalars(tag)]
+        assert [(line["step"], line[tag]) for line in lines if tag in line] == logged
+    assert [s.step for s in board.Scalars("loss/total")] == list(range(10, 101, 10))
+    assert set(board.Tags()["images"]) == {"samples", "reconstructions"}
+    for kind in ("samples", "reconstructions"):
+        with Image.open(f"run/{kind}/step_00000100.png") as picture:
+            assert picture.mode == "L"
+            assert min(picture.size) > 56
+
+
+def test_the_sample_grid_comes_from_the_same_noise(gentrain: Callable[..., Ended]) -> None:
+    settings = [*OFTEN, "train.steps=2", "train.sample_every=1", "optim.main.lr=0", "train.ema=null"]
+    assert gentrain("train", *MODELS["vae"], *settings, "run_dir=run").status == 0
+    one, two = (Path(f"run/samples/step_0000000{i}.png").read_bytes() for i in (1, 2))
+    assert one == two
+
+
+def test_each_turn_has_its_own_curves(gentrain: Callable[..., Ended]) -> None:
+    assert gentrain("train", *toy("toy_gan", *OFTEN, "train.steps=20", "run_dir=run")).status == 0
+    tags = set(events("run").Tags()["scalars"])
+    assert {"loss/critic/total", "loss/critic/penalty", "loss/generator/total"} <= tags
+    assert {"grad_norm/critic", "grad_norm/generator", "lr/critic", "lr/generator"} <= tags
+
+
+def test_evaluation_and_pictures_leave_training_alone(gentrain: Callable[..., Ended]) -> None:
+    """The same weights whether or not a run looks at itself on the way."""
+    from gentrain.training import checkpoint
+
+    ends = []
+    for every in (1, 1000):
+        folder = f"every{every}"
+        look = [f"train.{what}_every={every}" for what in ("eval", "sample", "log")]
+        done = gentrain("train", *MODELS["vae"], *OFTEN, "train.steps=12", f"run_dir={folder}", *look)
+        assert done.status == 0, done.err
+        ends.append(checkpoint.load(Path(folder) / "checkpoints/last.pt"))
+    for name, value in ends[0]["model"].items():
+        assert torch.equal(value, ends[1]["model"][name]), name
+
+
+def test_the_bar_is_quiet_off_a_terminal(gentrain: Callable[..., Ended]) -> None:
+    done = gentrain("train", *MODELS["vae_mlp"], *OFTEN, "train.steps=20")
+    assert done.err == ""
+    assert "\r" not in done.out
+    assert len(done.out.splitlines()) < 20
+
+
+def test_lines_after_a_step_are_dropped_and_a_torn_one_too(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    lines = [json.dumps({"step": step, "loss/total": 1.0}) for step in (10, 20, 30)]
+    file.write_text("\n".join(lines) + '\n{"step": 40, "loss/to')
+    assert [line["step"] for line in read_metrics(file)] == [10, 20, 30]
+    truncate_metrics(file, 20)
+    assert file.read_text() == "\n".join(lines[:2]) + "\n"
+
+
+def test_what_is_not_a_number_is_null(tmp_path: Path) -> None:
+    tracker = Tracker(tmp_path, steps=1, start=0)
+    tracker.scalars(1, {"loss/total": float("nan"), "speed": 2.0})
+    tracker.close()
+    assert read_metrics(tmp_path / "metrics.jsonl")[0] == {
+        "step": 1,
+        "loss/total": None,
+        "speed": 2.0,
+    }
+
+
+def test_a_full_disk_under_tensorboard_warns_once_and_trains_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = Tracker(tmp_path, steps=3, start=0)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tracker._writer, "add_scalar", full)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        for step in range(3):
+            tracker.scalars(step, {"loss/total": 1.0})
+    assert len(seen) == 1
+    assert "TensorBoard cannot write" in str(seen[0].message)
+    assert len(read_metrics(tmp_path / "metrics.jsonl")) == 3
+    tracker.close()
