@@ -31,7 +31,7 @@ demo: $(STAMP) ## train a VAE on handwritten digits (under a minute) and write p
 	@echo "       .venv/bin/tensorboard --logdir outputs"
 
 test: $(STAMP) ## the test suite, under 6 minutes on two cores
-	$(BIN)/python -m pytest -q -m "not slow and not gpu"
+	$(BIN)/python -m pytest -q -n 2 -m "not slow and not gpu"
 
 test-slow: $(STAMP) ## the longer checks: 20 kills, full-length runs
 	$(BIN)/python -m pytest -q -m slow --timeout 3600

@@ -11,11 +11,14 @@ from pathlib import Path
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
 from gentrain.errors import UserError
 
 #: Smallest side of a picture's tile in pixels; smaller images are enlarged by a whole factor.
 _TILE = 56
+#: Grey pixels around each tile.
+_GAP = 2
 
 
 def to_display(x: Tensor, levels: int) -> Tensor:
@@ -36,14 +39,18 @@ def grid(x: Tensor, levels: int, columns: int | None = None) -> Tensor:
     Returns:
         uint8 [1 or 3, height, width].
     """
-    from torchvision.utils import make_grid
-
+    # Not torchvision's make_grid: importing torchvision takes as long as all else that starts a command.
     shown = to_display(x, levels)
     factor = max(1, math.ceil(_TILE / min(shown.shape[-2:])))
     shown = shown.repeat_interleave(factor, -1).repeat_interleave(factor, -2)
     columns = columns or math.ceil(math.sqrt(len(shown)))
-    tiled = make_grid(shown, nrow=columns, padding=2, pad_value=128)
-    return tiled[:1] if shown.shape[1] == 1 else tiled
+    columns = min(columns, len(shown))
+    rows = math.ceil(len(shown) / columns)
+    tiles = functional.pad(shown, (_GAP, 0, _GAP, 0), value=128)  # each with its left and upper gap
+    blank = tiles.new_full((rows * columns - len(tiles), *tiles.shape[1:]), 128)
+    tiles = torch.cat([tiles, blank]).unflatten(0, (rows, columns))  # [rows, columns, C, h, w]
+    tiled = tiles.permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2)  # [C, rows * h, columns * w]
+    return functional.pad(tiled, (0, _GAP, 0, _GAP), value=128)
 
 
 def save_png(picture: Tensor, path: Path) -> None:

@@ -44,12 +44,12 @@ class Panel:
 PANELS = [
     Panel("vae_digits", "VAE on digits (8x8)", ["model=vae", "dataset=digits"]),
     Panel(
-        "vae_mnist", "VAE on MNIST (28x28)", ["model=vae", "dataset=mnist", "train.epochs=10"], DATA / "mnist"
+        "vae_mnist", "VAE on MNIST (28x28)", ["model=vae", "dataset=mnist", "train.epochs=6"], DATA / "mnist"
     ),
     Panel(
         "vae_cifar10",
         "VAE on a zip of colour images (CIFAR-10, 32x32)",
-        ["model=vae", "dataset=folder", "train.epochs=5", "model.latent_dim=128"],
+        ["model=vae", "dataset=folder", "train.epochs=4", "model.latent_dim=128"],
         DATA / "cifar10.zip",
     ),
 ]

@@ -11,11 +11,11 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-import torchvision
 
 from gentrain.contracts import Batch, GenerativeModel
 from gentrain.errors import Fault, UserError
@@ -348,7 +348,7 @@ def environment(device: torch.device, world: World) -> dict[str, Any]:
     """What, besides the state, decides the bits of the next step."""
     return {
         "torch": str(torch.__version__),
-        "torchvision": str(torchvision.__version__),
+        "torchvision": version("torchvision"),
         "numpy": np.__version__,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads(),

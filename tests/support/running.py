@@ -72,7 +72,7 @@ def wait_for(path: Path, process: subprocess.Popen[str], seconds: float = 60) ->
 MODELS = {
     "vae": ["model=vae", "model.channels=[8,8]"],
     "vae_mlp": ["model=vae_mlp", "model.hidden=[16]", "dataset.binarize=dynamic", "train.accumulate=2"],
-    "toy_gan": toy("toy_gan"),
+    "toy_gan": toy("toy_gan", "precision=fp16"),
     "toy_flow": toy("toy_flow", "precision=bf16"),
 }
 #: Everything happens often.
