@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-# One thread, before torch is imported: the models are small, and pools of threads fight when tests share cores.
+# One thread, before torch is imported: the models are small, and pools of threads fight over the cores.
 os.environ["OMP_NUM_THREADS"] = "1"
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 

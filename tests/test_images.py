@@ -91,10 +91,12 @@ def test_large_images_stay_as_they_are() -> None:
     assert torch.equal(tiles(grid(x, 256), 200, 300, 2)[1], x[1])
 
 
-def test_one_image_has_no_frame() -> None:
-    for channels in (1, 3):
-        x = images(1, channels, 60, 61)
-        assert torch.equal(grid(x, 256), x[0])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_single_image_is_a_grid_too(channels: int) -> None:
+    x = images(1, channels, 60, 61)
+    picture = grid(x, 256, columns=8)
+    assert picture.shape == (channels, 64, 65)
+    assert torch.equal(tiles(picture, 60, 61, 1)[0], x[0])
 
 
 @given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 4), st.integers(2, 256))

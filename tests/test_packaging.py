@@ -74,16 +74,21 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return python
 
 
-def run(python: Path, *arguments: str, cwd: Path, **more: str) -> str:
-    """The output of a command that must work, in an environment without our paths."""
+def attempt(python: Path, *arguments: str, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    """A command in an environment without our paths."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
-    done = subprocess.run(
+    return subprocess.run(
         [str(python), *arguments],
         cwd=cwd,
         env={**kept, "OMP_NUM_THREADS": "1", **more},
         capture_output=True,
         text=True,
     )
+
+
+def run(python: Path, *arguments: str, cwd: Path, **more: str) -> str:
+    """The output of a command that must work."""
+    done = attempt(python, *arguments, cwd=cwd, **more)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 
@@ -155,7 +160,6 @@ def test_training_from_the_wheel(installed: Path, tmp_path: Path) -> None:
     assert "next    gentrain sample" in trained
     run(command, "sample", "n=4", cwd=tmp_path)
     assert len(list(tmp_path.glob("outputs/vae_mlp-digits/2*/samples.png"))) == 1
-    assert "vae_mlp yes" in run(command, "list", cwd=tmp_path)
 
 
 def test_configs_of_ones_own_with_the_wheel(installed: Path, tmp_path: Path) -> None:
@@ -166,11 +170,9 @@ def test_configs_of_ones_own_with_the_wheel(installed: Path, tmp_path: Path) -> 
 
 
 def test_a_checkout_that_nobody_installed(bare: Path, checkout: Path, tmp_path: Path) -> None:
-    missing = subprocess.run([str(bare), "-c", "import gentrain"], cwd=tmp_path, capture_output=True)
-    assert missing.returncode == 1, "the environment must not know gentrain by itself"
+    missing = attempt(bare, "-c", "import gentrain", cwd=tmp_path)
+    assert "No module named 'gentrain'" in missing.stderr, "it must not be there without the checkout"
     arguments = ["-m", "gentrain", "train", "dry_run=true"]
     shown = run(bare, *arguments, cwd=tmp_path, PYTHONPATH=str(checkout))
     assert "dry run: nothing was written" in shown
     assert list(tmp_path.iterdir()) == []
-    shown = run(bare, *arguments, cwd=checkout)  # as a clone is tried first: from its own folder
-    assert "dry run: nothing was written" in shown

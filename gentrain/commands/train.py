@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -102,9 +103,10 @@ def run(
             trainer.load_state_dict(state, config.resume_inexact)
             del state
         if trainer.step >= trainer.plan.steps and previous is not None:
+            again = shlex.quote(f"resume={previous.folder}")
             raise UserError(
                 f"{previous.folder} is complete at step {trainer.step}; "
-                f"train on with: gentrain train resume={previous.folder} train.steps={2 * trainer.step}"
+                f"train on with: gentrain train {again} train.steps={2 * trainer.step}"
             )
         trainer.run = previous or open_run(config, world, base)
         if world.is_main:
@@ -171,8 +173,8 @@ def reopen(
                 continue
             raise UserError(
                 f"{key} cannot change when a run is resumed; what can: {', '.join(CHANGEABLE)}. "
-                f"For a new run from these weights: gentrain train init={run.folder} "
-                + (override if asked is None or group else f"{key}={asked}")
+                f"For a new run from these weights: gentrain train "
+                + shlex.join([f"init={run.folder}", override if asked is None or group else f"{key}={asked}"])
             )
         OmegaConf.update(saved, key, asked)
         if key == "train.steps":

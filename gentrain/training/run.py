@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import secrets
+import shlex
 import tempfile
 from dataclasses import dataclass
 from datetime import datetime
@@ -137,7 +138,8 @@ def create(
         if any(entry.name not in (".lock", ".pid") for entry in folder.iterdir()):
             Run(folder).lock()  # says "in use" where that is why
             raise UserError(
-                f"run_dir={folder} is not empty; choose another, or: gentrain train resume={folder}"
+                f"run_dir={folder} is not empty; choose another, or: gentrain train "
+                + shlex.quote(f"resume={folder}")
             )
     else:
         parent = base or OUTPUTS / f"{safe_name(model)}-{safe_name(dataset)}"

@@ -6,6 +6,7 @@ stepping and averaging (`update.py`), evaluation, pictures, checkpoints and the 
 
 from __future__ import annotations
 
+import shlex
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -171,7 +172,7 @@ class Trainer:
     def _say_where(self, signum: int) -> None:
         raise Stopped(
             f"stopped at step {self.step} of {self.plan.steps}, saved; "
-            f"go on with: gentrain train resume={self.run.folder}",
+            f"go on with: gentrain train {shlex.quote(f'resume={self.run.folder}')}",
             signum,
         )
 
