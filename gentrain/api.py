@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from gentrain.config import build_model, compose_train, conform
+from gentrain.config import build_model, config_dir, conform, register_schemas
 from gentrain.contracts import DataSpec, GenerativeModel
 from gentrain.errors import UserError
+from gentrain.explain import explain
 from gentrain.schemas import TrainConfig
 from gentrain.training import checkpoint
 from gentrain.training.checkpoint import check_same_model
@@ -132,6 +133,25 @@ def load(
         UserError: no such file, corrupt, refused, or of a newer format.
     """
     return load_checkpoint(place, device, trust).model
+
+
+def compose_train(overrides: Sequence[str]) -> DictConfig:
+    """The config of `gentrain train <overrides>`, composed without running anything.
+
+    Raises:
+        UserError: overrides that do not fit.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    register_schemas()
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+            config = compose("train", overrides=list(overrides))
+    except Exception as error:
+        raise explain(error, "train", list(overrides)) from error
+    return conform(TrainConfig, config)
 
 
 def build(overrides: Sequence[str], spec: DataSpec) -> GenerativeModel:

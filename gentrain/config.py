@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from gentrain.errors import UserError, did_you_mean
-from gentrain.schemas import SCHEMAS, TrainConfig
+from gentrain.schemas import SCHEMAS
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -312,24 +312,3 @@ def build_schedule(node: Any, turn: str, optimizer: Optimizer, trust: Sequence[s
     if isinstance(schedule, ReduceLROnPlateau):
         raise UserError(f"schedule.{turn}: ReduceLROnPlateau needs a metric; take one that counts updates")
     return schedule
-
-
-def compose_train(overrides: Sequence[str]) -> DictConfig:
-    """The config of `gentrain train <overrides>`, composed without running anything.
-
-    Raises:
-        UserError: overrides that do not fit.
-    """
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-
-    register_schemas()
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            config = compose("train", overrides=list(overrides))
-    except Exception as error:
-        from gentrain.explain import explain
-
-        raise explain(error, "train", list(overrides)) from error
-    return conform(TrainConfig, config)

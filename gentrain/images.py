@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import tempfile
@@ -14,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gentrain.errors import UserError
+from gentrain.files import replacing
 
 #: Smallest side of a picture's tile in pixels; smaller images are enlarged by a whole factor.
 _TILE = 56
@@ -61,14 +61,10 @@ def save_png(picture: Tensor, path: Path) -> None:
     """
     array = picture.permute(1, 2, 0).numpy()  # [height, width, 1 or 3]
     image = Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(temporary, format="PNG")
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            image.save(temporary, format="PNG")
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
 
 

@@ -16,8 +16,9 @@ import torch
 from omegaconf import DictConfig
 from torch.utils.data import DataLoader
 
+from gentrain.api import compose_train
 from gentrain.commands.assemble import build_updates
-from gentrain.config import build_model, build_optimizer, compose_train
+from gentrain.config import build_model, build_optimizer
 from gentrain.contracts import Batch, DataSpec
 from gentrain.data.batches import Batches
 from gentrain.data.mnist import MNIST

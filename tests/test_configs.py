@@ -19,8 +19,8 @@ from omegaconf import OmegaConf
 from running import Ended
 
 from gentrain import schemas
+from gentrain.api import compose_train
 from gentrain.config import (
-    compose_train,
     config_dir,
     conform,
     options,

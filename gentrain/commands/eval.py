@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +25,7 @@ from gentrain.commands.trained import (
 )
 from gentrain.config import conform
 from gentrain.contracts import HasLikelihood
+from gentrain.files import replacing
 from gentrain.metrics.likelihood import evaluate_likelihood
 from gentrain.schemas import EvalConfig
 
@@ -69,13 +68,10 @@ def keep(entry: dict[str, Any], path: Path) -> None:
     """Write the figures, whole or not at all; a folder of somebody else's is no reason to fail."""
     # JSON has no nan, which the standard error of a single image is.
     entry = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in entry.items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        temporary.write_text(json.dumps(entry, indent=2) + "\n")
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(entry, indent=2) + "\n")
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         print(f"note    the figures are not kept: cannot write {path}: {error.strerror}")
         return
     print(f"wrote   {path}")

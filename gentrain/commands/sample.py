@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from gentrain.commands.trained import capable, ckpt_argument, device_of, open_mo
 from gentrain.config import conform
 from gentrain.contracts import Samples
 from gentrain.errors import UserError
+from gentrain.files import replacing
 from gentrain.images import check_out, grid, save_png
 from gentrain.schemas import SampleConfig
 
@@ -70,13 +69,8 @@ def save_npz(out: Path, **arrays: Any) -> None:
     Raises:
         UserError: the place cannot be written.
     """
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
+        with replacing(out) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, **arrays)
-        os.replace(temporary, out)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise UserError(f"cannot write {out}: {error.strerror or error}") from error

@@ -24,6 +24,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from gentrain.errors import Fault, UserError
+from gentrain.files import sync
 
 log = logging.getLogger(__name__)
 
@@ -84,12 +85,12 @@ class Builder:
         """Write everything through to the disk, `entry.json` last."""
         for name, array in self._arrays.items():
             array.flush()
-            _fsync(self.folder / f"{name}.npy")
+            sync(self.folder / f"{name}.npy")
         described = {name: [list(a.shape), a.dtype.str] for name, a in self._arrays.items()}
         path = self.folder / "entry.json"
         path.write_text(json.dumps({"arrays": described, "info": self.info}), encoding="utf-8")
-        _fsync(path)
-        _fsync(self.folder)
+        sync(path)
+        sync(self.folder)
         self._arrays.clear()
 
 
@@ -139,7 +140,7 @@ def cached(cache: Path, name: str, key: Mapping[str, Any], build: Callable[[Buil
             try:
                 builder.finish()
                 temporary.rename(folder)
-                _fsync(cache)
+                sync(cache)
             except OSError as error:
                 raise _unusable(cache, error) from error
         except BaseException:
@@ -206,14 +207,6 @@ def _remove_leftovers(cache: Path, held: str) -> None:
                 shutil.rmtree(temporary, ignore_errors=True)
         except Timeout:
             continue
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _unusable(cache: Path, error: OSError) -> UserError:

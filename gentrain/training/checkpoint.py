@@ -23,6 +23,7 @@ from torch import Tensor
 
 from gentrain import __version__
 from gentrain.errors import CorruptFile, Fault, UserError
+from gentrain.files import LEFTOVER, replacing, sync
 
 #: Counts changes of what the file holds; older formats go on loading.
 FORMAT = 1
@@ -31,7 +32,6 @@ NEEDS = {1: "0.1.0"}
 
 _MARK = b"gentrain-sha256:"
 _COMMENT = len(_MARK) + 64
-_LEFTOVER = ".partial"
 
 
 class _HashingFile(io.RawIOBase):
@@ -97,13 +97,12 @@ def save(state: dict[str, Any], path: Path) -> None:
     """
     state = {"format": FORMAT, "gentrain": __version__, **state}
     check_plain(state)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{_LEFTOVER}")
     needed = bytes_of(state)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if shutil.disk_usage(path.parent).free < needed:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        with open(temporary, "wb") as file:
+        with replacing(path) as temporary, open(temporary, "wb") as file:
             hashing = _HashingFile(file)
             torch.save(state, hashing)  # type: ignore[arg-type]
             if hashing.tail != b"\0\0":
@@ -112,8 +111,8 @@ def save(state: dict[str, Any], path: Path) -> None:
             file.write(struct.pack("<H", _COMMENT) + _MARK + hashing.digest())
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-        sync_folder(path.parent)
+        with contextlib.suppress(OSError):  # not every system syncs a folder
+            sync(path.parent)
     except (OSError, RuntimeError) as error:
         # torch wraps an OSError of the file in a RuntimeError of its own.
         cause = error if isinstance(error, OSError) else error.__context__
@@ -123,9 +122,6 @@ def save(state: dict[str, Any], path: Path) -> None:
             f"cannot save {path}: {cause.strerror or cause}; {needed / 2**20:.1f} MiB needed, "
             f"{free_space(path.parent)}; the checkpoints before it are intact"
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def free_space(folder: Path) -> str:
@@ -136,30 +132,18 @@ def free_space(folder: Path) -> str:
         return "free space unknown"
 
 
-def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` last through a power cut, where the system can."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
 def link(path: Path, name: Path) -> None:
     """Make `name` the same file as `path`, replacing it at once; copies where links do not work."""
-    temporary = name.with_name(f".{name.name}.{os.getpid()}{_LEFTOVER}")
-    temporary.unlink(missing_ok=True)
-    try:
-        os.link(path, temporary)
-    except OSError:
-        shutil.copyfile(path, temporary)
-    os.replace(temporary, name)
+    with replacing(name) as temporary:
+        try:
+            os.link(path, temporary)
+        except OSError:
+            shutil.copyfile(path, temporary)
 
 
 def clean_leftovers(folder: Path) -> None:
     """Remove what a write that was killed left behind."""
-    for leftover in folder.glob(f".*{_LEFTOVER}"):
+    for leftover in folder.glob(f".*{LEFTOVER}"):
         leftover.unlink(missing_ok=True)
 
 

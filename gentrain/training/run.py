@@ -136,7 +136,8 @@ def create(
         check_writable(folder)
         folder.mkdir(parents=True, exist_ok=True)
         if any(entry.name not in (".lock", ".pid") for entry in folder.iterdir()):
-            Run(folder).lock()  # says "in use" where that is why
+            if (folder / ".lock").exists():
+                Run(folder).lock()  # says "in use" where that is why
             raise UserError(
                 f"run_dir={folder} is not empty; choose another, or: gentrain train "
                 + shlex.quote(f"resume={folder}")

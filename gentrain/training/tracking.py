@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 from tqdm import tqdm
 
+from gentrain.files import replacing
 from gentrain.images import save_png
 
 
@@ -113,6 +114,5 @@ def truncate_metrics(path: Path, step: int) -> None:
     if not path.is_file():
         return
     kept = [entry for entry in read_metrics(path) if entry["step"] <= step]
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        temporary.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")

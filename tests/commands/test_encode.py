@@ -14,7 +14,8 @@ from PIL import Image
 from running import Ended
 
 import gentrain as package
-from gentrain.config import build_source, compose_train
+from gentrain.api import compose_train
+from gentrain.config import build_source
 from gentrain.data.source import Data
 
 

@@ -17,7 +17,8 @@ from PIL import Image
 from running import Ended, toy
 
 import gentrain as package
-from gentrain.config import build_source, compose_train
+from gentrain.api import compose_train
+from gentrain.config import build_source
 from gentrain.training import checkpoint
 
 #: C*H*W ln 2 of digits: nats per image in one bit per dimension.

@@ -18,8 +18,9 @@ from running import Ended, toy
 from torch import Tensor
 
 import gentrain as package
+from gentrain.api import compose_train
 from gentrain.commands.interpolate import linear, prior_draws, spherical
-from gentrain.config import build_source, compose_train
+from gentrain.config import build_source
 from gentrain.errors import UserError
 from gentrain.images import grid
 

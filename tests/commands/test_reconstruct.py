@@ -14,7 +14,8 @@ from PIL import Image
 from running import Ended, toy
 
 import gentrain as package
-from gentrain.config import build_source, compose_train
+from gentrain.api import compose_train
+from gentrain.config import build_source
 from gentrain.images import to_display
 
 #: A tile of `images.grid` for images of 8x8: 56 pixels and a frame of 2.
