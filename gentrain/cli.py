@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from gentrain import __version__
-from gentrain.errors import GentrainError, UserError, did_you_mean, nearest
+from gentrain.errors import GentrainError, UserError, did_you_mean
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -136,8 +136,7 @@ def dispatch(args: list[str]) -> int:
 def run_hydra(verb: str, rest: list[str]) -> int:
     """Compose `verb`'s config from `rest` with Hydra and run the command."""
     from hydra import main as hydra_main
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
+    from omegaconf import OmegaConf
 
     from gentrain.config import config_dir, path_keys, register_schemas
 
@@ -155,7 +154,8 @@ def run_hydra(verb: str, rest: list[str]) -> int:
         from hydra.core.hydra_config import HydraConfig
 
         hydra_config = HydraConfig.get()
-        typed = list(hydra_config.overrides.task)
+        # Not resolved: `seed=${x}` is to fail where its key can be named.
+        typed = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)
         choices = dict(hydra_config.runtime.choices)
         command = import_module(f"gentrain.commands.{verb}")  # torch comes with it: not before this
         try:
@@ -181,7 +181,7 @@ def run_hydra(verb: str, rest: list[str]) -> int:
             hydra_main(config_path=str(config_dir()), config_name=verb, version_base="1.3")(task)()
         except _Carried as carried:
             raise carried.error from carried.error.__cause__
-        except (HydraException, OmegaConfBaseException) as error:
+        except Exception as error:  # Hydra composed nothing: whatever it raises, what was typed is wrong
             from gentrain.explain import explain
 
             raise explain(error, verb, [o for o in rest if "=" in o], config_dirs(rest)) from error
@@ -206,6 +206,9 @@ WITH_VALUE = {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--confi
 }
 
 
+CHOICES = dict.fromkeys(("--cfg", "-c"), ("job", "hydra", "all"))
+
+
 def split_options(verb: str, rest: Sequence[str]) -> tuple[list[str], list[str]]:
     """Options and overrides apart: argparse does not take them mixed.
 
@@ -221,14 +224,22 @@ def split_options(verb: str, rest: Sequence[str]) -> tuple[list[str], list[str]]
             continue
         name = word.partition("=")[0]
         if name not in OPTIONS:
-            hint = did_you_mean(name, OPTIONS) if nearest(name, OPTIONS) else ""
-            raise UserError(f"unknown option {name}{hint}; settings are key=value; gentrain {verb} --help")
+            raise UserError(f"unknown option {name}; settings are key=value, see: gentrain {verb} --help")
+        if name in ("--info", "-i"):  # its value is optional: argparse would swallow an override
+            word = "--info=" + (word.partition("=")[2] or "all")
         options.append(word)
+        value = word.partition("=")[2]
         if word in WITH_VALUE:
-            value = next(words, None)
-            if value is None:
-                raise UserError(f"{word} needs a value")
+            value = next(words, "")
             options.append(value)
+        if name in WITH_VALUE and not value:
+            raise UserError(f"{name} needs a value")
+        if name in CHOICES and value not in CHOICES[name]:
+            raise UserError(f"{name}: expected one of {', '.join(CHOICES[name])}, found {value!r}")
+    if "--resolve" in options and not {"--cfg", "-c", "--help", "-h"} & {
+        o.partition("=")[0] for o in options
+    }:
+        raise UserError("--resolve goes with --cfg job or --help")
     return options, overrides
 
 
@@ -247,12 +258,17 @@ def quote_path(arg: str, keys: set[str]) -> str:
 
     `ckpt=a b(1).pt` -> `ckpt='a b(1).pt'`. What is quoted already, empty or null stays. `${...}` keeps
     its meaning.
+
+    Raises:
+        UserError: an empty path, which would mean the current folder.
     """
     match = re.match(r"(\+{0,2})([\w.@/]+)=(.*)\Z", arg, re.DOTALL)
     if not match or match.group(2) not in keys:
         return arg
     plus, key, value = match.groups()
-    if value in ("", "null") or (value[0] in "'\"" and value[-1] == value[0] and len(value) > 1):
+    if value.strip() == "" or value in ("''", '""'):
+        raise UserError(f"{key} is empty; give a path or leave it out")
+    if value == "null" or (value[0] in "'\"" and value[-1] == value[0] and len(value) > 1):
         return arg
     # Hydra unescapes \' and, just before a quote, \\.
     escaped = re.sub(r"(\\+)(?='|\Z)", lambda m: m.group(1) * 2, value).replace("'", "\\'")

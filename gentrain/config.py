@@ -9,6 +9,7 @@ import dataclasses
 import importlib.util
 import inspect
 import math
+import re
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -108,6 +109,8 @@ def config_error(error: OmegaConfBaseException, schema: type | None = None) -> U
     message = str(error.msg or error).splitlines()[0]
     if isinstance(error, MissingMandatoryValue):
         return UserError(f"{key} is missing")
+    if "Interpolation" in message or "environment variable" in message.lower():
+        return UserError(f"{key or 'a value'} refers to something else that cannot be found: {message}")
     if "not in" in message and schema is not None:
         parent, _, leaf = key.rpartition(".")
         hints: Any = schema
@@ -116,7 +119,20 @@ def config_error(error: OmegaConfBaseException, schema: type | None = None) -> U
         names = [f.name for f in dataclasses.fields(hints)] if dataclasses.is_dataclass(hints) else []
         prefix = parent + "." if parent else ""
         return UserError(f"unknown key {key}" + did_you_mean(leaf, names).replace("mean ", f"mean {prefix}"))
-    return UserError(f"{key}: {message}")
+    return UserError(f"{key}: {in_plain_words(message)}")
+
+
+def in_plain_words(message: str) -> str:
+    """OmegaConf's message about a value of the wrong type, without its names for types."""
+    match = re.search(r"Value '(.*)' of type '.*' could not be converted to (\w+)", message)
+    kinds = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
+    if match and match.group(2) in kinds:
+        return f"expected {kinds[match.group(2)]}, found {match.group(1)!r}"
+    if re.search(r"is not Optional|Incompatible value 'None'", message):
+        return "expected a value, found null"
+    if re.search(r"is not a subclass of|is not a ListConfig|is not a DictConfig|Cannot assign", message):
+        return f"expected a section or a list, found a single value ({message})"
+    return message
 
 
 def check_ranges(schema: type, config: DictConfig, prefix: str = "") -> None:
@@ -231,15 +247,19 @@ def build(base: type[T], node: Any, where: str, *given: Any, trust: Sequence[str
     missing = [n for n, p in parameters.items() if p.default is inspect.Parameter.empty and n not in settings]
     if missing:
         raise UserError(f"{where}.{missing[0]} is missing: {cls.__name__} needs it")
-    if not inside(cls.__module__, ["torch.optim"]):  # torch checks its own values, with looser hints
+    if inside(cls.__module__, ["torch.optim"]):  # annotated loosely: their defaults tell more
+        check_like_defaults(settings, parameters, where)
+    else:
         check_types(cls, settings, where)
     try:
         return cls(*given, **settings)
     except UserError:
         raise
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
+        raise UserError(f"{where} ({cls.__name__}): {error}") from error
+    except (TypeError, LookupError, AttributeError, ArithmeticError) as error:
         shown = ", ".join(f"{where}.{name}={value}" for name, value in settings.items())
-        raise UserError(f"{where} ({cls.__name__}): {error}" + (f" [{shown}]" if shown else "")) from error
+        raise UserError(f"{where} ({cls.__name__}): {error} [{shown}]") from error
 
 
 def refuse_nested_targets(value: Any, where: str) -> None:
@@ -252,6 +272,30 @@ def refuse_nested_targets(value: Any, where: str) -> None:
     elif isinstance(value, list):
         for inner in value:
             refuse_nested_targets(inner, where)
+
+
+def check_like_defaults(
+    settings: Mapping[str, Any], parameters: Mapping[str, inspect.Parameter], where: str
+) -> None:
+    """Hold settings against the kinds of the constructor's defaults: numbers, switches, pairs.
+
+    Raises:
+        UserError: the key, the kind expected, the value found.
+    """
+    for name, value in settings.items():
+        default = parameters[name].default
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if isinstance(default, bool) or default is None:
+            fits, expected = not isinstance(value, (str, list)), "true, false, null or a number"
+        elif isinstance(default, (int, float)):
+            fits, expected = number, "a number"
+        elif isinstance(default, tuple):
+            fits = isinstance(value, list) and len(value) == len(default)
+            expected = f"a list of {len(default)} numbers"
+        else:
+            continue
+        if not fits:
+            raise UserError(f"{where}.{name}: expected {expected}, found {value!r}")
 
 
 def check_types(cls: type, settings: Mapping[str, Any], where: str) -> None:

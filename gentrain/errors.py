@@ -39,7 +39,8 @@ class CorruptFile(UserError):
 
 def nearest(word: str, choices: Iterable[str], n: int = 3) -> list[str]:
     """The up to `n` of `choices` that are spelt most like `word`, best first."""
-    return difflib.get_close_matches(word, list(choices), n=n, cutoff=0.5)
+    spelt = {choice.lower(): choice for choice in choices}
+    return [spelt[near] for near in difflib.get_close_matches(word.lower(), spelt, n=n, cutoff=0.5)]
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

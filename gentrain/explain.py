@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gentrain.config import config_dir, config_error, options
+from gentrain.config import config_dir, config_error, in_plain_words, options
 from gentrain.errors import UserError, did_you_mean, nearest
 from gentrain.schemas import SCHEMAS
 
@@ -58,10 +58,14 @@ def explain(error: BaseException, verb: str, overrides: Sequence[str], dirs: Seq
         if "not in" in str(cause):
             return unknown_key(key, verb, overrides, dirs)
         reason = str(cause.msg or cause).splitlines()[0]
-        return UserError(f"{key}: {reason} [{override.strip()}]")
+        return UserError(f"{key}: {in_plain_words(reason)}")
     if isinstance(error, OmegaConfBaseException):
         return config_error(error, SCHEMAS[verb])
     text = str(error)
+    if "Ambiguous value" in text:
+        match = re.search(r"argument '([^'=]+)=", text)
+        name = match.group(1) if match else "a key"
+        return UserError(f"{name} has several values; add -m to train each of them")
     if "Additional config directory" in text:
         return UserError(text)
     match = re.search(r"Could not find '([^']+)'", text)
@@ -89,9 +93,8 @@ def unknown_key(key: str, verb: str, overrides: Sequence[str], dirs: Sequence[st
     if same_leaf:
         near = same_leaf[:4]
     else:
-        near = nearest(key, [*keys, *groups]) or nearest(leaf, [k.rpartition(".")[2] for k in keys])
         leaves = {k.rpartition(".")[2]: k for k in reversed(keys)}
-        near = [leaves.get(name, name) for name in near]
+        near = nearest(key, groups) or nearest(key, keys) or [leaves[n] for n in nearest(leaf, leaves)]
     hint = f"; did you mean {' or '.join(near)}?" if near else f"; see: gentrain {verb} --help"
     return UserError(f"unknown key {key}{hint}")
 
@@ -107,7 +110,8 @@ def valid_keys(verb: str, overrides: Sequence[str], dirs: Sequence[str]) -> list
         try:
             with initialize_config_dir(str(config_dir()), version_base="1.3"):
                 search = [f"hydra.searchpath=[{','.join(f'file://{Path(d).resolve()}' for d in dirs)}]"]
-                return list(leaves_of(compose(verb, overrides=attempt + (search if dirs else []))))
+                leaves = leaves_of(compose(verb, overrides=attempt + (search if dirs else [])))
+                return [leaf for leaf in leaves if not leaf.startswith("names.")]  # ours to fill in
         except Exception:  # the chosen option may be what is wrong
             GlobalHydra.instance().clear()
     return []

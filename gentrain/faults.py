@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import errno
+import textwrap
 
 
 def describe(error: BaseException) -> str:
     """One line for an exception that no command expected."""
     text = " ".join(str(error).split())
     if out_of_memory(error):
+        reason = textwrap.shorten(text, 120, placeholder=" ...")
         return (
-            f"out of memory: {text[:160]}. Lower train.batch_size, or raise train.accumulate to split each "
-            "batch into more micro-batches; checkpoints are intact"
+            f"out of memory ({reason}): lower train.batch_size, raise "
+            "train.accumulate to split each batch into more micro-batches, or make the model smaller; "
+            "checkpoints written before are intact"
         )
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"the disk is full: {error.filename or text}"

@@ -36,9 +36,9 @@ class TrainSection:
     """How long and how a run trains (`train.*`)."""
 
     # Optimisation steps; one step is one fresh batch and every turn that is due.
-    steps: int = knob(1000, at_least=1)
+    steps: int = knob(1000, at_least=1, at_most=10**12)
     # Passes over the training images; wins over the default `steps`. None: `steps` decides.
-    epochs: Optional[int] = knob(None, at_least=1)
+    epochs: Optional[int] = knob(None, at_least=1, at_most=10**9)
     # Images per step, over all ranks.
     batch_size: int = knob(128, at_least=1)
     # Micro-batches into which each rank's part of a batch is split, to save memory.
@@ -60,7 +60,7 @@ class TrainSection:
     # Steps between two checkpoints.
     checkpoint_every: int = knob(500, at_least=1)
     # Images in a sample grid.
-    sample_count: int = knob(64, at_least=1)
+    sample_count: int = knob(64, at_least=1, at_most=4096)
     # fp16 only: updates skipped in a row, for a non-finite gradient, after which the run stops.
     max_skips: int = knob(20, at_least=1)
 
@@ -198,9 +198,9 @@ class InterpolateConfig(ImagesConfig):
     # As in `reconstruct`, an even number. None: latents from the prior.
     images: Optional[str] = knob(None, path=True)  # type: ignore[assignment]
     # Rows, where latents are drawn from the prior; else one for every two images.
-    rows: int = knob(6, at_least=1)
+    rows: int = knob(6, at_least=1, at_most=1000)
     # Images in each row, both ends included.
-    columns: int = knob(10, at_least=2)
+    columns: int = knob(10, at_least=2, at_most=1000)
 
 
 @dataclass

@@ -36,7 +36,7 @@ MISTAKES = [
     (["train", "+dataset.rot=x"], ["unknown key dataset.rot", "dataset.root"]),
     (["train", "train.steps=abc"], ["train.steps", "abc"]),
     (["train", "train.steps=1.5"], ["train.steps", "1.5"]),
-    (["train", "train.steps=0"], ["train.steps: expected at least 1, found 0"]),
+    (["train", "train.steps=0"], ["train.steps: expected at least 1", "found 0"]),
     (["train", "train.ema=1"], ["train.ema: expected at least 0 and below 1, found 1"]),
     (["train", "train.compile=maybe"], ["train.compile", "maybe"]),
     (["train", "seed=-1"], ["seed: expected at least 0", "found -1"]),
@@ -68,11 +68,30 @@ MISTAKES = [
     (["train", "dataset.validation=5000"], ["dataset.validation", "5000"]),
     (["train", "dataset=folder"], ["dataset.root"]),
     (["train", "dataset=folder", "dataset.root=nowhere"], ["dataset.root", "nowhere"]),
-    (["train", "model=vae,vae_mlp"], ["model"]),
+    (["train", "model=vae,vae_mlp"], ["model has several values; add -m"]),
     (["train", "model='"], ["cannot read"]),
     (["train", "resume=nowhere"], ["no run at nowhere"]),
     (["train", "init=nowhere"], ["no run at nowhere"]),
     (["train", "--config-dir", "nowhere"], ["nowhere"]),
+    (["train", "seed=${foo}"], ["seed", "foo"]),
+    (["train", "dataset.cache=${oc.env:NOPE}"], ["dataset.cache", "NOPE"]),
+    (["train", "model=null"], ["model=null: expected a name"]),
+    (["train", "=1"], ["expected a name"]),
+    (["train", "--resolve"], ["--resolve goes with --cfg"]),
+    (["train", "--cfg", "foo"], ["--cfg: expected one of job, hydra, all"]),
+    (["train", "--lr=3"], ["unknown option --lr", "key=value"]),
+    (["train", "optim.main.betas=[0.9]"], ["optim.main.betas: expected a list of 2 numbers, found [0.9]"]),
+    (["train", "optim.main.fused=abc"], ["optim.main.fused", "abc"]),
+    (["train", "optim.main.lr=null"], ["optim.main.lr: expected a number"]),
+    (["train", "run_dir="], ["run_dir is empty"]),
+    (["train", "dataset.cache="], ["dataset.cache is empty"]),
+    (["train", "mdoel=vae"], ["unknown key mdoel; did you mean model?"]),
+    (["train", "model=VAE"], ["did you mean vae"]),
+    (["train", "names.model=x"], ["names.model is filled in by the command"]),
+    (["train", "~seed"], ["seed cannot be removed"]),
+    (["train", "device=cpu:5"], ["device: expected auto", "cpu:5"]),
+    (["train", "train.sample_count=99999999"], ["train.sample_count", "at most 4096"]),
+    (["interpolate", "rows=100000000"], ["rows", "at most 1000"]),
     (["sample"], ["no run in", "gentrain train"]),
     (["sample", "ckpt=nowhere.pt"], ["no run at nowhere.pt"]),
     (["sample", "temperature=0"], ["temperature: expected above 0, found 0"]),
@@ -83,7 +102,7 @@ MISTAKES = [
     (["sample", "model=vae"], ["unknown key model"]),
     (["eval", "split=tset"], ["split: expected one of train, validation, test", "did you mean test"]),
     (["reconstruct", "image=x.png"], ["unknown key image", "images"]),
-    (["interpolate", "columns=1"], ["columns: expected at least 2, found 1"]),
+    (["interpolate", "columns=1"], ["columns: expected at least 2", "found 1"]),
     (["list", "modles"], ["modles"]),
 ]
 
@@ -280,3 +299,14 @@ def test_really_out_of_memory(workplace: Path) -> None:
     assert process.returncode == 1, err
     assert "out of memory" in err
     assert not os.path.exists(workplace / "outputs")
+
+
+def test_a_run_that_failed_hides_no_good_one(gentrain: Callable[..., Ended]) -> None:
+    tiny = ["model=vae_mlp", "train.batch_size=16"]
+    assert gentrain("train", *tiny, "train.steps=2").status == 0
+    failed = gentrain("train", *tiny, "optim.main.lr=1e30", "train.steps=20", "train.log_every=1")
+    assert failed.status == 1
+    assert "not finite" in failed.one_line()
+    sampled = gentrain("sample", "n=4")
+    assert sampled.status == 0, sampled.err
+    assert "has no checkpoint; taking" in sampled.out

@@ -60,7 +60,8 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
             "gentrain": __version__,
             **asdict(result),
         }
-        keep(entry, loaded.run.folder / f"eval_{config.split}.json")
+        part = "" if config.limit is None else f"_first_{config.limit}"
+        keep(entry, loaded.run.folder / f"eval_{config.split}{part}.json")
     print(f"next    gentrain sample {ckpt_argument(loaded)}")
 
 

@@ -73,8 +73,8 @@ def print_outcome(outcome: Outcome, run: Run) -> None:
     """What was reached, and the next commands."""
     figures = ", ".join(f"{k.removeprefix('eval/')} {v:.4f}" for k, v in outcome.evaluation.items())
     print(
-        f"done    step {outcome.step} in {outcome.seconds:.0f} s, {outcome.images_per_second:.0f} images/s"
-        + (f"; validation {figures}" if figures else "")
+        f"done    step {outcome.step} in {outcome.seconds:.0f} s of training, "
+        f"{outcome.images_per_second:.0f} images/s" + (f"; validation {figures}" if figures else "")
     )
     print(f"curves  tensorboard --logdir {shlex.quote(str(run.folder))}")
     print(f"next    gentrain sample {shlex.quote(f'ckpt={run.folder}')}", flush=True)

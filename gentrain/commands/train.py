@@ -69,6 +69,7 @@ def run(
     if config.resume is not None:
         previous, state, config, problems = reopen(config, typed)
     else:
+        refuse_ours(typed)
         if config.names.model == "":
             config.names.update({g: choices.get(g) for g in ("model", "dataset", "experiment")})
         if any(plain_key(o) == "train.steps" for o in typed):
@@ -134,6 +135,20 @@ def train(trainer: Trainer, world: World) -> dict[str, Any]:
     return {"run": run.folder, "outcome": outcome}
 
 
+def refuse_ours(typed: Sequence[str]) -> None:
+    """Refuse overrides of what is not for typing.
+
+    Raises:
+        UserError: `names`, which the command fills in, or a whole section removed.
+    """
+    for override in typed:
+        key = plain_key(override)
+        if key.split(".")[0] == "names":
+            raise UserError(f"{key} is filled in by the command; choose a folder with run_dir=FOLDER")
+        if override.startswith("~") and (key in TrainConfig.__dataclass_fields__ or key.startswith("train.")):
+            raise UserError(f"{override}: {key} cannot be removed; give it another value")
+
+
 # Resume
 
 
@@ -171,11 +186,12 @@ def reopen(
                 override.partition("=")[2] if group else asked
             ):
                 continue
-            raise UserError(
-                f"{key} cannot change when a run is resumed; what can: {', '.join(CHANGEABLE)}. "
-                f"For a new run from these weights: gentrain train "
-                + shlex.join([f"init={run.folder}", override if asked is None or group else f"{key}={asked}"])
-            )
+            refusal = f"{key} cannot change when a run is resumed; what can: {', '.join(CHANGEABLE)}"
+            if key.split(".")[0] not in ("model", "dataset", "experiment", "init"):  # the weights would fit
+                changed = override if asked is None else f"{key}={asked}"
+                words = shlex.join([f"init={run.folder}", changed])
+                refusal += f". For a new run from these weights: gentrain train {words}"
+            raise UserError(refusal)
         OmegaConf.update(saved, key, asked)
         if key == "train.steps":
             saved.train.epochs = None

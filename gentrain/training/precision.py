@@ -27,7 +27,8 @@ def pick_device(name: str, local_rank: int = 0) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         device = None
-    if device is None or device.type not in ("cpu", "cuda", "mps"):
+    numbered = device is not None and device.index is not None
+    if device is None or device.type not in ("cpu", "cuda", "mps") or (numbered and device.type != "cuda"):
         raise UserError(f"device: expected auto, cpu, cuda, cuda:N or mps, found {name!r}")
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0

@@ -239,12 +239,19 @@ def find_checkpoint(place: str) -> Path:
     if place != "latest" and path.is_file():
         return path
     run = find_run(place)
-    if run.last.is_file():
-        return run.last
-    files = run.step_files()
-    if not files:
-        raise UserError(f"{run.folder} has no checkpoint yet; wait for the first, or give ckpt=FILE")
-    return files[0]
+    if found := last_of(run):
+        return found
+    if place == "latest":  # it has just begun, or failed: the newest that has something to show
+        others = sorted(OUTPUTS.rglob("checkpoints/last.pt"), key=lambda f: f.stat().st_mtime_ns)
+        if others:
+            print(f"note    {run.folder} has no checkpoint; taking {others[-1].parent.parent}")
+            return others[-1]
+    raise UserError(f"{run.folder} has no checkpoint; wait for its first, or give ckpt=FILE")
+
+
+def last_of(run: Run) -> Path | None:
+    """The last checkpoint of `run`, if there is any."""
+    return next((file for file in [run.last, *run.step_files()] if file.is_file()), None)
 
 
 def newest_good(run: Run) -> tuple[Path, dict, list[str]] | None:
