@@ -1,0 +1,31 @@
+"""train.compile=true changes the speed, not the mathematics. Slow: the compiler itself takes its time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from comparing import metrics
+from running import OFTEN, Ended, toy
+
+from gentrain.training import checkpoint
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arguments",
+    [["model=vae_mlp", "model.hidden=[16]"], toy("toy_gan", "model.noise=fixed", "model.norm=false")],
+    ids=["vae_mlp", "toy_gan"],
+)
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
+def test_the_compiled_loss_is_the_loss(gentrain: Callable[..., Ended], arguments: list[str]) -> None:
+    settings = [*OFTEN, "train.steps=20", "optim.main.eps=1e-3" if len(arguments) == 2 else "seed=0"]
+    for compiled in ("false", "true"):
+        done = gentrain("train", *arguments, *settings, f"train.compile={compiled}", f"run_dir={compiled}")
+        assert done.status == 0, done.err
+    first = [metrics(Path(folder))[0] for folder in ("false", "true")]
+    assert all(first[1][key] == pytest.approx(value, rel=0.05) for key, value in first[0].items())
+    states = [checkpoint.load(Path(f"{folder}/checkpoints/last.pt"))["model"] for folder in ("false", "true")]
+    assert all(torch.isfinite(value).all() for value in states[1].values())
