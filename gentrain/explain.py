@@ -94,7 +94,8 @@ def unknown_key(key: str, verb: str, overrides: Sequence[str], dirs: Sequence[st
         near = same_leaf[:4]
     else:
         leaves = {k.rpartition(".")[2]: k for k in reversed(keys)}
-        near = nearest(key, groups) or nearest(key, keys) or [leaves[n] for n in nearest(leaf, leaves)]
+        near = nearest(key, groups) if "." not in key else []
+        near = near or nearest(key, keys) or [leaves[n] for n in nearest(leaf, leaves)]
     hint = f"; did you mean {' or '.join(near)}?" if near else f"; see: gentrain {verb} --help"
     return UserError(f"unknown key {key}{hint}")
 

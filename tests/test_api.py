@@ -141,7 +141,7 @@ WRONG = [
     (["model=vae_mlp", "model.latent_dim=0"], ["latent_dim", "found 0"]),
     (["model.latent_dim=${nowhere}"], ["nowhere"]),
     (["model=null"], ["model=null: expected a name"]),
-    (["train.steps=0"], ["train.steps: expected at least 1, found 0"]),
+    (["train.steps=0"], ["train.steps: expected at least 1", "found 0"]),
     (["model._target_=os.system"], ["'os.system' is refused"]),
     (["model=vae,vae_mlp"], ["model"]),
     (["model='"], ["cannot read"]),

@@ -208,7 +208,11 @@ def test_any_path_survives_the_parser(value: str) -> None:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hypothesis import assume
 
-    assume(value != "null" and not (len(value) > 1 and value[0] in "'\"" and value[-1] == value[0]))
+    assume(
+        value.strip()
+        and value != "null"
+        and not (len(value) > 1 and value[0] in "'\"" and value[-1] == value[0])
+    )
     quoted = quote_path(f"ckpt={value}", {"ckpt"})
     assert OverridesParser.create().parse_override(quoted).value() == value
 

@@ -246,7 +246,7 @@ def find_checkpoint(place: str) -> Path:
         if others:
             print(f"note    {run.folder} has no checkpoint; taking {others[-1].parent.parent}")
             return others[-1]
-    raise UserError(f"{run.folder} has no checkpoint; wait for its first, or give ckpt=FILE")
+    raise UserError(f"{run.folder} has no checkpoint yet; wait for its first, or give ckpt=FILE")
 
 
 def last_of(run: Run) -> Path | None:

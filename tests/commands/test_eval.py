@@ -179,6 +179,15 @@ def test_data_of_another_shape(gentrain: Callable[..., Ended], pictures: Path) -
     assert not Path("run/eval_test.json").exists()
 
 
+def test_a_quick_look_does_not_overwrite_the_figures(
+    gentrain: Callable[..., Ended], trained: SimpleNamespace
+) -> None:
+    evaluated(gentrain, "samples=1")
+    whole = (trained.conv / "eval_test.json").read_text()
+    assert gentrain("eval", "samples=1", "limit=10").status == 0
+    assert (trained.conv / "eval_test.json").read_text() == whole
+
+
 def test_data_of_other_levels(gentrain: Callable[..., Ended], trained: SimpleNamespace) -> None:
     state = checkpoint.load(trained.mlp / "checkpoints" / "last.pt")
     config = state["config"].replace("binarize: none", "binarize: fixed")
@@ -206,11 +215,11 @@ def test_a_run_folder_that_cannot_be_written(
     gentrain: Callable[..., Ended], trained: SimpleNamespace
 ) -> None:
     """The figures are what was asked for; they are printed all the same."""
-    (trained.conv / "eval_test.json").mkdir()
+    (trained.conv / "eval_test_first_10.json").mkdir()
     done = gentrain("eval", "samples=1", "limit=10")
     assert done.status == 0, done.err
     assert "bits/dim" in done.out
-    assert f"cannot write {trained.conv / 'eval_test.json'}" in done.out
+    assert f"cannot write {trained.conv / 'eval_test_first_10.json'}" in done.out
     assert not list(trained.conv.glob(".eval*"))
 
 

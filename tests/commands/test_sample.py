@@ -52,7 +52,7 @@ def test_every_way_to_name_a_checkpoint(
     assert {f for f in Path().rglob("samples.png") if "latest" not in f.parts} == {expected / "samples.png"}
     then = follow(done, "samples=1", "limit=9")
     assert then.status == 0, then.err
-    assert (expected / "eval_test.json").is_file(), "the next command means the same checkpoint"
+    assert (expected / "eval_test_first_9.json").is_file(), "the next command means the same checkpoint"
 
 
 def test_the_next_command_keeps_to_the_file_that_was_named(

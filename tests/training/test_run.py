@@ -109,7 +109,7 @@ def test_latest_is_the_newest_run(workplace: Path) -> None:
     assert run.find_run("latest").folder.samefile(own.folder)
     assert run.find_run("outputs/vae-digits").folder.samefile(first.folder)
     assert run.find_run("outputs/vae-digits/latest").folder.samefile(first.folder)
-    with pytest.raises(UserError, match="no checkpoint; wait"):
+    with pytest.raises(UserError, match="no checkpoint yet; wait"):
         run.find_checkpoint("latest")
     save(first.last, 1)
     assert run.find_checkpoint("latest").samefile(first.last), "one that failed hides no good one"
