@@ -218,6 +218,8 @@ def test_a_damaged_last_checkpoint_falls_back(gentrain: Callable[..., Ended], fi
     assert done.status == 0, done.err
     assert "falling back to an older checkpoint" in done.err
     assert "from step 30" in done.out
+    steps = [line["step"] for line in metrics(finished) if "loss/total" in line]
+    assert steps == [10, 20, 30, 40, 50, 60], "what was written after step 30 is written once"
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_over(
