@@ -168,8 +168,23 @@ class GenerativeModel(nn.Module, ABC):
         """Initialise from data (ActNorm, weight norm); run once, before the EMA exists."""
 
     def healthy(self) -> str | None:
-        """None, or one line that says which part went bad; asked with every log line."""
+        """None, or one line that says which part went bad; asked with every log line, and stops the run."""
         return None
+
+    def warnings(self, figures: Mapping[str, float]) -> list[str]:
+        """What the user should know of, one line each with a remedy; the run goes on.
+
+        Asked with every log line; `figures` are those of the line (`loss/<turn>/<term>`,
+        `grad_norm/<turn>`, ...). A warning is shown once per session.
+        """
+        return []
+
+    def examine(self, batch: Batch) -> dict[str, Tensor]:
+        """{name: scalar} too dear for every step; asked with every evaluation, in eval mode, and logged.
+
+        `batch` is held out where there are validation images.
+        """
+        return {}
 
 
 # Capabilities: a model declares them by deriving from them, a command asks with `isinstance`.
@@ -218,8 +233,9 @@ class EncodesDecodes(ABC):
 class LatentsToImages(ABC):
     """Makes pictures from latents."""
 
-    #: Prior over latents: "gaussian" is interpolated on the sphere, anything else on the line.
-    latent_prior: ClassVar[Literal["gaussian", "uniform", "none"]] = "gaussian"
+    #: Prior over latents: "gaussian" is interpolated on the sphere, anything else on the line. Of the
+    #: class, or of an object where a setting decides.
+    latent_prior: Literal["gaussian", "uniform", "none"] = "gaussian"
 
     @property
     @abstractmethod
@@ -237,6 +253,18 @@ class ImagesToLatents(LatentsToImages):
     @abstractmethod
     def images_to_latents(self, x: Tensor) -> Tensor:
         """x uint8 [B, C, H, W] -> z [B, D]."""
+
+
+class Invertible(ImagesToLatents):
+    """Is an invertible map between dequantised images and standard normal latents."""
+
+    @abstractmethod
+    def to_latent(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """y float [B, C, H, W] in [0, 1) -> (z [B, D], log |det dz/dy| [B]); D = C * H * W."""
+
+    @abstractmethod
+    def from_latent(self, z: Tensor) -> Tensor:
+        """z [B, D] -> y float [B, C, H, W], inverse of `to_latent`."""
 
 
 class Completes(ABC):

@@ -66,12 +66,16 @@ STANDARD = sys.stdlib_module_names
 ALLOWED: list[tuple[str, tuple[str, ...]]] = [
     ("gentrain.contracts", ("torch",)),
     ("gentrain.distributions", ("torch",)),
-    ("gentrain.layers", ("torch", "gentrain.layers")),
+    ("gentrain.progress", ("tqdm",)),
+    ("gentrain.layers", ("torch", "gentrain.layers", "gentrain.progress")),
     ("gentrain.errors", ()),
     ("gentrain.faults", ()),
     (
         "gentrain.models",
-        ("torch", "gentrain.contracts", "gentrain.distributions", "gentrain.layers", "gentrain.models"),
+        (
+            *("torch", "gentrain.contracts", "gentrain.distributions"),
+            *("gentrain.layers", "gentrain.models", "gentrain.progress"),
+        ),
     ),
     (
         "gentrain.metrics",

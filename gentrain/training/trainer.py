@@ -102,6 +102,7 @@ class Trainer:
         self._latch = torch.zeros((), dtype=torch.bool, device=device)
         self._evaluation: dict[str, float] = {}
         self._tracker: Tracker | None = None
+        self._warned: set[str] = set()
         self._buffers = [b for b in model.buffers() if b.is_floating_point()]
 
     @property
@@ -162,7 +163,10 @@ class Trainer:
 
         if due(plan.log_every):
             self._log()
-        better = self._evaluate() if self.validation and due(plan.eval_every) else False
+        better = False
+        if due(plan.eval_every):
+            self._examine()
+            better = self._evaluate() if self.validation else False
         if due(plan.sample_every):
             self._pictures()
         if due(plan.checkpoint_every) or signum or better:
@@ -198,6 +202,10 @@ class Trainer:
         self._log_clock, self._log_step = now, self.step
         if self._tracker:
             self._tracker.scalars(self.step, values)
+            for warning in self.model.warnings(values):
+                if warning not in self._warned:
+                    self._warned.add(warning)
+                    self._tracker.say(f"warning: step {self.step}: {warning}")
         if trouble := self.model.healthy():
             raise Fault(f"step {self.step}: {trouble}; {self._way_on()}")
 
@@ -214,6 +222,19 @@ class Trainer:
         if self.run.last.exists():
             return f"the last good checkpoint is {self.run.last}"
         return "there is no checkpoint yet"
+
+    def _examine(self) -> None:
+        """Log the model's own figures that are too dear for every step."""
+        if self._tracker is None:
+            return
+        with self._looking(self.plan.seed) as model:
+            found = model.examine(self._held_out())
+        if found:
+            self._tracker.scalars(self.step, {f"check/{name}": float(v) for name, v in found.items()})
+
+    def _held_out(self) -> Batch:
+        """A batch to look at, the same each time."""
+        return next(self.validation()) if self.validation else self.batches.at(0)
 
     def _evaluate(self) -> bool:
         """Evaluate on the validation images; whether this is the best so far."""
@@ -237,8 +258,7 @@ class Trainer:
         if self._tracker is None:
             return
         with self._looking(self.plan.seed) as model:
-            batch = next(self.validation()) if self.validation else self.batches.at(0)
-            for name, picture in pictures(model, batch, self.plan.sample_count).items():
+            for name, picture in pictures(model, self._held_out(), self.plan.sample_count).items():
                 path = self.run.folder / name / f"step_{self.step:08d}.png"
                 self._tracker.picture(self.step, name, picture, path)
 

@@ -7,7 +7,6 @@ initialisation. Both train through the command line with `trust=[toys]`.
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,8 +27,6 @@ class ToyGAN(GenerativeModel, Samples, LatentsToImages):
 
     noise="fixed" makes z and the penalty's weights functions of the batch, for comparisons between ranks.
     """
-
-    latent_prior: ClassVar[Literal["gaussian", "uniform", "none"]] = "gaussian"
 
     def __init__(
         self, spec: DataSpec, *, latent_dim: int, hidden: int, n_critic: int, noise: str, norm: bool

@@ -1,0 +1,1 @@
+"""Adversarial models: a generator and a discriminator play against one another."""

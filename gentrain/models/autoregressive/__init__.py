@@ -1,0 +1,1 @@
+"""Autoregressive models: p(x) is a product over pixels in raster order."""

@@ -1,0 +1,1 @@
+"""Flows: an invertible map between images and a simple density."""
