@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-gpu lint types format bench bench-data gallery clean
+.PHONY: help install demo test test-slow test-gpu lint types format bench bench-data bench-sample taxonomy gallery clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -55,6 +55,12 @@ bench: $(STAMP) ## the trainer against a bare loop over the same model
 
 bench-data: $(STAMP) ## our batches against a torchvision DataLoader (needs MNIST)
 	$(BIN)/python scripts/bench.py data
+
+bench-sample: $(STAMP) ## sampling pixel by pixel, naive and cached
+	$(BIN)/python scripts/bench.py sample
+
+taxonomy: $(STAMP) ## one model of each kind on digits, on one page (about 5 minutes on two cores)
+	$(BIN)/python scripts/taxonomy.py
 
 gallery: $(STAMP) ## the README's pictures, from real runs
 	$(BIN)/python scripts/gallery.py
