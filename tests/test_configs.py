@@ -39,8 +39,8 @@ GROUP_FILES = sorted(file for group in GROUPS for file in (CONFIGS / group).rglo
 
 
 def test_there_is_something_to_look_at() -> None:
-    assert {"vae", "vae_mlp"} <= set(MODELS)
-    assert {"digits", "folder", "mnist"} <= set(DATASETS)
+    assert {"vae", "vae_mlp", "pixelcnn", "gan", "glow"} <= set(MODELS)
+    assert {"digits", "folder", "mnist", "fashion_mnist", "cifar10", "celeba"} <= set(DATASETS)
     assert "_common" not in DATASETS
 
 

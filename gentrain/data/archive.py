@@ -23,7 +23,7 @@ _BOMB_FILE = 4 << 20  # bytes; a small file may well be flat
 _BOMB_TOTAL = 1 << 30  # bytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class File:
     """One file.
 

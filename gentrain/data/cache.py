@@ -11,8 +11,10 @@ import errno
 import hashlib
 import json
 import logging
+import mmap
 import os
 import shutil
+import typing
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -80,6 +82,16 @@ class Builder:
         """Remove an array again; its memory map stays readable while somebody holds it."""
         del self._arrays[name]
         (self.folder / f"{name}.npy").unlink()
+
+    def release(self) -> None:
+        """Give the pages of all arrays back: what is written stays, and is no longer this process's memory.
+
+        Without it a process that fills an array seems to grow by the size of the array.
+        """
+        if hasattr(mmap, "MADV_DONTNEED"):
+            for array in self._arrays.values():
+                pages = typing.cast(mmap.mmap, array.base)
+                pages.madvise(mmap.MADV_DONTNEED)
 
     def finish(self) -> None:
         """Write everything through to the disk, `entry.json` last."""

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from gentrain.contracts import DataSpec
 from gentrain.data.archive import Archive, File, fingerprint, open_archive
-from gentrain.data.decoding import BadImage, decode_image
+from gentrain.data.decoding import decode_image
 from gentrain.data.layout import Layout, arrange
 from gentrain.data.randomness import permutation
 from gentrain.data.source import Source
+from gentrain.data.stream import decoded
 from gentrain.data.writer import Writer
 from gentrain.errors import UserError
 
-_TASK_FILES, _TASK_BYTES = 64, 1 << 20  # what one thread decodes at a time: bounds the memory in flight
 _NAMED = 3  # skipped files that are named
-
-Decoded = tuple[File, np.ndarray | BadImage | OSError]
 
 
 class Folder(Source):
@@ -134,37 +130,38 @@ class Folder(Source):
         size: tuple[int, int] = (0, 0)
         channels = self.channels or 1
         skipped: list[str] = []
-        # A zip is read from its beginning to its end.
-        files = sorted((f for split in splits.values() for f in split), key=lambda f: (f.offset, f.name))
-        bar = tqdm(
-            self._decoded(archive, files), total=len(files), desc="decoding", unit="image", disable=None
-        )
-        for file, image in bar:
-            if not isinstance(image, np.ndarray):
-                if self.on_error == "raise":
+        files = [file for split in splits.values() for file in split]
+
+        def decode(content: bytes) -> np.ndarray:
+            return decode_image(content, self.image_size, self.channels)
+
+        with decoded(archive, files, decode) as images:
+            for file, image in images:
+                if not isinstance(image, np.ndarray):
+                    if self.on_error == "raise":
+                        raise UserError(
+                            f"{archive.path(file.name)} cannot be decoded: {image}; mend or remove it, or "
+                            "leave such files out with dataset.on_error=skip"
+                        )
+                    skipped.append(file.name)
+                    continue
+                if first is None:
+                    first, size = file, (image.shape[1], image.shape[2])
+                    for split, members in splits.items():
+                        # Whether any image has colour is known at the end: make room for it.
+                        writer.begin(split, len(members), (self.channels or 3, *size))
+                        if layout.classes:
+                            writer.labels(split, np.array([layout.label(member.name) for member in members]))
+                elif image.shape[1:] != size:
                     raise UserError(
-                        f"{archive.path(file.name)} cannot be decoded: {image}; mend or remove it, or "
-                        "leave such files out with dataset.on_error=skip"
+                        f"{archive.path(file.name)} has {image.shape[1]}x{image.shape[2]} pixels (HxW), "
+                        f"{archive.path(first.name)} has {size[0]}x{size[1]}; bring all to one size with "
+                        "dataset.image_size=PIXELS"
                     )
-                skipped.append(file.name)
-                continue
-            if first is None:
-                first, size = file, (image.shape[1], image.shape[2])
-                for split, members in splits.items():
-                    # Whether any image has colour is known at the end: make room for it.
-                    writer.begin(split, len(members), (self.channels or 3, *size))
-                    if layout.classes:
-                        writer.labels(split, np.array([layout.label(member.name) for member in members]))
-            elif image.shape[1:] != size:
-                raise UserError(
-                    f"{archive.path(file.name)} has {image.shape[1]}x{image.shape[2]} pixels (HxW), "
-                    f"{archive.path(first.name)} has {size[0]}x{size[1]}; bring all to one size with "
-                    "dataset.image_size=PIXELS"
-                )
-            channels = max(channels, len(image))
-            split, i = number[file.name]
-            writer.images(split, i, image)
-            good[split][i] = True
+                channels = max(channels, len(image))
+                split, i = number[file.name]
+                writer.images(split, i, image)
+                good[split][i] = True
         for split, kept in good.items():
             if not kept.any():
                 raise UserError(
@@ -173,43 +170,3 @@ class Folder(Source):
                 )
             writer.reduce(split, kept, channels)
         return (channels, *size), skipped
-
-    def _decoded(self, archive: Archive, files: list[File]) -> Iterator[Decoded]:
-        """The files in order, each with its image or why there is none; decoded by a few threads."""
-
-        def decode(task: list[File]) -> list[Decoded]:
-            results: list[Decoded] = []
-            for file in task:
-                try:
-                    content = archive.read(file.name)
-                    results.append((file, decode_image(content, self.image_size, self.channels)))
-                except (BadImage, OSError) as error:
-                    results.append((file, error))
-            return results
-
-        threads = min(os.cpu_count() or 1, 32)
-        running: deque[Future[list[Decoded]]] = deque()
-        with ThreadPoolExecutor(threads) as pool:
-            try:
-                for task in _tasks(files):
-                    running.append(pool.submit(decode, task))
-                    if len(running) > 2 * threads:
-                        yield from running.popleft().result()
-                while running:
-                    yield from running.popleft().result()
-            finally:
-                for future in running:
-                    future.cancel()
-
-
-def _tasks(files: list[File]) -> Iterator[list[File]]:
-    task: list[File] = []
-    size = 0
-    for file in files:
-        task.append(file)
-        size += file.size
-        if len(task) == _TASK_FILES or size > _TASK_BYTES:
-            yield task
-            task, size = [], 0
-    if task:
-        yield task

@@ -7,7 +7,6 @@ is wrong with a damaged file: its checks are assertions.
 from __future__ import annotations
 
 import gzip
-import hashlib
 import math
 import struct
 import zlib
@@ -15,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from gentrain.data.integrity import GZIP, compare_md5, damaged, is_html
 from gentrain.errors import CorruptFile
 
 _UNSIGNED_BYTE = 0x08
-_GZIP = b"\x1f\x8b"
 
 
 def read_idx(path: Path, dims: int, md5: str | None) -> np.ndarray:
@@ -48,25 +47,19 @@ def read_idx(path: Path, dims: int, md5: str | None) -> np.ndarray:
     except (gzip.BadGzipFile, zlib.error) as error:
         with path.open("rb") as raw:
             first = raw.read(64)
-        found = str(error) if first.startswith(_GZIP) else _what(first) or "something else"
+        found = str(error) if first.startswith(GZIP) else _what(first) or "something else"
         if first.startswith(bytes([0, 0, _UNSIGNED_BYTE])):
             found = "unpacked IDX data (take .gz off its name)"
-        raise _corrupt(path, "a gzip file", found) from error
+        raise damaged(path, "a gzip file", found) from error
     except EOFError as error:
-        raise _corrupt(path, "a whole gzip file", "one that ends too early") from error
+        raise damaged(path, "a whole gzip file", "one that ends too early") from error
     except OSError as error:
         raise CorruptFile(f"{path} cannot be read: {error.strerror or error}") from error
     if len(content) != size:
         more = "more" if len(content) > size else f"{header + len(content):,} bytes"
-        raise _corrupt(path, f"{header + size:,} bytes for {' x '.join(map(str, shape))} values", more)
+        raise damaged(path, f"{header + size:,} bytes for {' x '.join(map(str, shape))} values", more)
     if md5 is not None:
-        found = hashlib.md5(start + bytes(content), usedforsecurity=False).hexdigest()
-        if found != md5:
-            raise _corrupt(
-                path,
-                f"unpacked content of MD5 {md5}",
-                f"{found} (for other data in the same format: dataset.verify=false)",
-            )
+        compare_md5(path, start + bytes(content), md5, "unpacked content of MD5")
     return np.frombuffer(content, dtype=np.uint8).reshape(shape)
 
 
@@ -74,23 +67,19 @@ def _shape(path: Path, start: bytes, dims: int) -> tuple[int, ...]:
     magic = _UNSIGNED_BYTE << 8 | dims
     found = int.from_bytes(start[:4], "big")
     if len(start) >= 4 and found != magic:
-        raise _corrupt(path, f"IDX data (magic number {magic})", _what(start) or f"magic number {found}")
+        raise damaged(path, f"IDX data (magic number {magic})", _what(start) or f"magic number {found}")
     if len(start) < 4 + 4 * dims:
-        raise _corrupt(path, f"an IDX header of {4 + 4 * dims} bytes", f"{len(start)} bytes")
+        raise damaged(path, f"an IDX header of {4 + 4 * dims} bytes", f"{len(start)} bytes")
     shape = struct.unpack(f">{dims}I", start[4:])
     if min(shape) < 1:
-        raise _corrupt(path, "at least one value", " x ".join(map(str, shape)))
+        raise damaged(path, "at least one value", " x ".join(map(str, shape)))
     return shape
 
 
 def _what(start: bytes) -> str | None:
     """What a file is that begins like this, where that is worth saying."""
-    if start.lstrip()[:1] == b"<":
+    if is_html(start):
         return "an HTML page"
-    if start.startswith(_GZIP):
+    if start.startswith(GZIP):
         return "a gzip file without .gz in its name"
     return None
-
-
-def _corrupt(path: Path, expected: str, found: str) -> CorruptFile:
-    return CorruptFile(f"{path} is damaged: expected {expected}, found {found}; delete it and fetch it again")

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import http.client
-import queue
-import socket
-import threading
-import time
-import urllib.request
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,18 +10,23 @@ import numpy as np
 import torch
 
 from gentrain.contracts import DataSpec
-from gentrain.data.cache import lock
+from gentrain.data.download import Downloaded
 from gentrain.data.idx import read_idx
-from gentrain.data.randomness import seed_of
-from gentrain.data.source import Source, stamp
+from gentrain.data.integrity import compare_file_md5
+from gentrain.data.source import stamp
 from gentrain.data.writer import Writer
-from gentrain.errors import CorruptFile, UserError
+from gentrain.errors import CorruptFile
 
-_NO_ANSWER = 5.0  # seconds until a server counts as out of reach
 _CHUNK = 4096  # images handled at a time
+_FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
 
 
-class MNIST(Source):
+class MNIST(Downloaded):
     """60,000 training and 10,000 test digits, 1x28x28, 256 levels, 10 classes (LeCun et al. 1998).
 
     The files are looked for in `root`/MNIST/raw (torchvision's layout), `root`/raw and `root`,
@@ -45,10 +43,10 @@ class MNIST(Source):
     """
 
     name = "mnist"
-    #: The class in torchvision.datasets that knows the mirrors; also the folder below root.
-    torchvision_name: ClassVar[str] = "MNIST"
+    torchvision_name = "MNIST"  # also the folder below root
+    places = "there, in MNIST/raw and in raw"
     label_names: ClassVar[tuple[str, ...]] = tuple("0123456789")
-    #: MD5 of the four unpacked files.
+    #: MD5 of the unpacked files, where it is known; torchvision knows those of the .gz files.
     md5: ClassVar[Mapping[str, str]] = {
         "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
         "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
@@ -69,24 +67,29 @@ class MNIST(Source):
         image_size: int | None,
     ) -> None:
         super().__init__(
-            root=root, cache=cache, validation=validation, split_seed=split_seed, binarize=binarize, flip=flip
+            root=root,
+            cache=cache,
+            validation=validation,
+            split_seed=split_seed,
+            binarize=binarize,
+            flip=flip,
+            verify=verify,
         )
         if image_size is not None and image_size < 1:
             raise ValueError(f"dataset.image_size must be at least 1 or null, found {image_size}")
-        self.verify = verify
         self.image_size = image_size
 
     def key(self) -> Mapping[str, Any]:
-        files = [stamp(path) for path in self._files().values()]
+        files = [stamp(path) for path in self.files().values()]
         return {"files": files, "verify": self.verify, "image_size": self.image_size}
 
     def decode(self, writer: Writer) -> DataSpec:
-        files = self._files()
+        files = self.files()
         shape: tuple[int, int, int] | None = None
         for split, prefix in (("train", "train"), ("test", "t10k")):
             images_name, labels_name = f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"
-            images = read_idx(files[images_name], 3, self.md5[images_name] if self.verify else None)
-            labels = read_idx(files[labels_name], 1, self.md5[labels_name] if self.verify else None)
+            images = self._read(files[images_name], images_name, 3, writer.notes)
+            labels = self._read(files[labels_name], labels_name, 1, writer.notes)
             if len(images) != len(labels):
                 raise CorruptFile(
                     f"{files[labels_name]} does not fit {files[images_name]}: expected {len(images):,} "
@@ -112,56 +115,54 @@ class MNIST(Source):
         assert shape is not None
         return DataSpec(shape=shape, levels=256, classes=len(self.label_names), label_names=self.label_names)
 
-    def _files(self) -> dict[str, Path]:
-        """The four files by name, downloaded if they are missing."""
-        assert self.root is not None
-        found = self._look()
-        if len(found) < len(self.md5):
-            # Several processes may start at once on one root.
-            with lock(self.cache, f"download-{seed_of(str(self.root.resolve())):x}"):
-                found = self._look()
-                if len(found) < len(self.md5):
-                    self._download(self.root)
-                    found = self._look()
-        return found
-
-    def _look(self) -> dict[str, Path]:
-        assert self.root is not None
-        folders = [self.root / self.torchvision_name / "raw", self.root / "raw", self.root]
+    def look(self, root: Path) -> dict[str, Path]:
         found: dict[str, Path] = {}
-        for name in self.md5:
-            places = [folder / file for folder in folders for file in (name, f"{name}.gz")]
+        for name in _FILES:
+            # What has a published checksum comes first; torchvision leaves both kinds.
+            names = (name, f"{name}.gz") if name in self.md5 else (f"{name}.gz", name)
+            folders = (root / self.torchvision_name / "raw", root / "raw", root)
+            places = (folder / file for folder in folders for file in names)
             path = next((path for path in places if path.is_file()), None)
             if path is not None:
                 found[name] = path
         return found
 
-    def _download(self, root: Path) -> None:
+    def missing(self, found: Mapping[str, Path]) -> dict[str, str]:
+        if len(found) == len(_FILES):
+            return {}
+        return {f"{name}.gz": md5 for name, md5 in self._packed_md5().items() if name not in found}
+
+    def servers(self) -> list[str]:
+        remote = self._remote()
+        return [f"{mirror}{remote.resources[0][0]}" for mirror in remote.mirrors]
+
+    def fetch(self, root: Path, missing: Mapping[str, str]) -> None:
+        # Downloads what is missing or has another MD5 than the published one.
+        self._remote()(root, download=True)
+
+    def by_hand(self, root: Path, missing: Mapping[str, str]) -> str:
+        into = root / self.torchvision_name / "raw"
+        urls = " ".join(f"-O '{self._remote().mirrors[0]}{name}'" for name in missing)
+        return f"curl --create-dirs --output-dir '{into}' {urls}"
+
+    def _read(self, path: Path, name: str, dims: int, notes: list[str]) -> np.ndarray:
+        """The file `name`, found at `path`, compared with a checksum if there is one for it."""
+        values = read_idx(path, dims, self.md5.get(name) if self.verify else None)
+        if self.verify and name not in self.md5:
+            if path.suffix == ".gz":
+                compare_file_md5(path, self._packed_md5()[name])
+            else:
+                notes.append(f"not compared with a checksum, which is published of {name}.gz alone: {path}")
+        return values
+
+    def _packed_md5(self) -> dict[str, str]:
+        """MD5 of the .gz files, by their unpacked names."""
+        return {file.removesuffix(".gz"): md5 for file, md5 in self._remote().resources}
+
+    def _remote(self) -> Any:
         import torchvision
 
-        remote = getattr(torchvision.datasets, self.torchvision_name)
-        try:
-            urls = [f"{mirror}{remote.resources[0][0]}" for mirror in remote.mirrors]
-            if not _any_answers(urls):
-                raise OSError(f"no answer from {', '.join(remote.mirrors)} within {_NO_ANSWER:.0f} seconds")
-            with _socket_timeout(2 * _NO_ANSWER):
-                # Downloads what is missing or has another MD5 than the published one.
-                remote(root, download=True)
-            if len(self._look()) < len(self.md5):
-                raise OSError("some files are still missing")
-        except (RuntimeError, OSError) as error:
-            into = root / self.torchvision_name / "raw"
-            found = self._look()
-            missing = {file: md5 for file, md5 in remote.resources if file.removesuffix(".gz") not in found}
-            files = ", ".join(f"{file} (MD5 {md5})" for file, md5 in missing.items())
-            names = ",".join(missing)
-            fetch = f"curl --create-dirs --output-dir '{into}' -O '{remote.mirrors[0]}{{{names}}}'"
-            raise UserError(
-                f"{self.torchvision_name} is not in {root} (looked there, in {self.torchvision_name}/raw and "
-                f"in raw) and cannot be downloaded: {error}. Wanted: {files}. To get them: {fetch}; or name "
-                "the folder that has them with dataset.root=FOLDER; or use dataset=digits, which needs no "
-                "download"
-            ) from error
+        return getattr(torchvision.datasets, self.torchvision_name)
 
 
 def _resize(images: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
@@ -173,37 +174,3 @@ def _resize(images: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
 
     x = torch.from_numpy(images.copy())
     return resize(x, list(size), interpolation=InterpolationMode.BICUBIC, antialias=True).numpy()
-
-
-def _any_answers(urls: list[str]) -> bool:
-    """Whether a server answers a HEAD request in time.
-
-    In threads, because a name server that does not answer is not subject to any socket timeout.
-    """
-    answers: queue.Queue[bool] = queue.Queue()
-
-    def ask(url: str) -> None:
-        try:
-            request = urllib.request.Request(url, method="HEAD")
-            with urllib.request.urlopen(request, timeout=_NO_ANSWER):
-                answers.put(True)
-        except (OSError, ValueError, http.client.HTTPException):
-            answers.put(False)
-
-    for url in urls:
-        threading.Thread(target=ask, args=(url,), daemon=True).start()
-    deadline = time.monotonic() + _NO_ANSWER
-    try:
-        return any(answers.get(timeout=max(0.01, deadline - time.monotonic())) for _ in urls)
-    except queue.Empty:
-        return False
-
-
-@contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

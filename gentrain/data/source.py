@@ -94,6 +94,7 @@ class Data:
         lines = [f"{self.name}: {sizes}", image]
         for name, split in (("train", self.train), ("test", self.test)):
             lines += [f"labels of {name}: {text}" for text in _histogram(self.spec, split)]
+            lines += [f"attributes of {name}: {text}" for text in _attributes(self.spec, split)]
         return [*lines, *self.notes]
 
 
@@ -209,6 +210,7 @@ class Source(ABC):
                 drawn[start : start + len(images)] = bernoulli_by_index(
                     images, levels, indices, "fixed", name, self.split_seed
                 )
+                builder.release()
         spec = {**decoded.info["spec"], "levels": 2}
         builder.info.update(spec=spec, found=[0, 1], notes=decoded.info["notes"])
 
@@ -246,4 +248,16 @@ def _histogram(spec: DataSpec, split: Split) -> list[str]:
     return [
         f"{spec.classes:,} classes, from {counts[few]:,} ({names[few]}) "
         f"to {counts[many]:,} ({names[many]}) images"
+    ]
+
+
+def _attributes(spec: DataSpec, split: Split) -> list[str]:
+    """At most one line: how many attributes there are, and how often the rarest and the commonest is true."""
+    if spec.attributes is None or split.attributes is None:
+        return []
+    shares = 100 * split.attributes.mean(axis=0)  # [A]
+    rare, common = int(shares.argmin()), int(shares.argmax())
+    return [
+        f"{len(shares)}, true of {shares[rare]:.1f} % ({spec.attributes[rare]}) "
+        f"to {shares[common]:.1f} % ({spec.attributes[common]}) of the images"
     ]

@@ -10,6 +10,7 @@ from gentrain.data.randomness import permutation
 from gentrain.errors import UserError
 
 _CHUNK = 1024  # images handled at a time
+_RELEASE = 16 << 20  # bytes written between two times that memory is given back
 
 
 class Writer:
@@ -26,10 +27,18 @@ class Writer:
         self._place: dict[str, np.ndarray] = {}  # stored position of each image, [N] per split
         self._side: dict[str, np.ndarray] = {}
         self._found = [255, 0]
+        self._unreleased = 0  # bytes
         self.notes: list[str] = []
 
-    def begin(self, split: str, count: int, shape: tuple[int, int, int]) -> None:
+    def begin(self, split: str, count: int, shape: tuple[int, int, int], held_out: int = 0) -> None:
         """Make room for `count` images of `shape` (C, H, W).
+
+        Args:
+            split: train or test.
+            count: N, how many images there are.
+            shape: (C, H, W) of one.
+            held_out: of train, how many of the first images the data set itself holds out: they are the
+                validation part where that is as large, and are taken first where it is not.
 
         Raises:
             UserError: there are none.
@@ -39,7 +48,9 @@ class Writer:
             raise UserError(f"the {split} split has no images")
         self._images[split] = self._builder.create(f"{split}_images", (count, *shape), np.uint8)
         if split == "train":
-            self._place[split] = permutation(count, "validation", self._split_seed)
+            first = permutation(held_out, "validation", self._split_seed)
+            rest = permutation(count - held_out, "validation", self._split_seed)
+            self._place[split] = np.concatenate([first, held_out + rest])
         else:
             self._place[split] = np.arange(count)
 
@@ -47,6 +58,10 @@ class Writer:
         """Store the image(s) number `at`, uint8 [C, H, W] or [n, C, H, W]; one channel fills all C."""
         self._images[split][self._place[split][at]] = images
         self._found = [min(self._found[0], int(images.min())), max(self._found[1], int(images.max()))]
+        self._unreleased += images.nbytes
+        if self._unreleased > _RELEASE:
+            self._builder.release()
+            self._unreleased = 0
 
     def labels(self, split: str, labels: np.ndarray) -> None:
         """Store all labels of a split, integers [N], in the order of its images."""

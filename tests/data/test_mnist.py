@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from gentrain.contracts import DataSpec
-from gentrain.data import mnist as module
+from gentrain.data import download as module
 from gentrain.data.mnist import MNIST
 from gentrain.errors import CorruptFile, UserError
 
@@ -234,7 +234,7 @@ def test_missing_files_are_downloaded_by_torchvision(
             load(root=str(tmp_path / "again"))
         server.shutdown()
     assert socket.getdefaulttimeout() is None
-    assert module._any_answers([remote.mirrors[0]]) is False
+    assert module.any_answers([remote.mirrors[0]]) is False
 
 
 def test_real_mnist(real_data: Path, load: Load) -> None:
