@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -43,7 +44,12 @@ VERBS: dict[str, tuple[str, list[str]]] = {
     ),
     "eval": (
         "measure a trained model on the test images",
-        ["gentrain eval", "gentrain eval samples=5000 limit=1000", "gentrain eval split=validation"],
+        [
+            "gentrain eval",
+            "gentrain eval samples=5000 limit=1000",
+            "gentrain eval split=validation",
+            "gentrain eval metrics=[likelihood,classifier]",
+        ],
     ),
     "reconstruct": (
         "encode and decode images",
@@ -52,6 +58,23 @@ VERBS: dict[str, tuple[str, list[str]]] = {
     "interpolate": (
         "walk between latents",
         ["gentrain interpolate", "gentrain interpolate images=0,1,2,3 columns=12"],
+    ),
+    "arithmetic": (
+        "add and subtract latents",
+        [
+            "gentrain arithmetic",
+            "gentrain arithmetic plus=[3,8,12] minus=[5,9,20]",
+            "gentrain arithmetic plus=[[3,8,12],[1,2,4]] minus=[5,9,20]",
+            "gentrain arithmetic images=0,1,2 plus=[7] minus=[1] strength=1.5",
+        ],
+    ),
+    "complete": (
+        "fill in the unknown part of images",
+        [
+            "gentrain complete",
+            "gentrain complete images=0,1,2,3 known=top",
+            "gentrain complete images=my.png known=mask.png n=3",
+        ],
     ),
     "encode": (
         "write the latents of images to an .npz",
@@ -153,6 +176,8 @@ def run_hydra(verb: str, rest: list[str]) -> int:
     def task(config: DictConfig) -> None:
         from hydra.core.hydra_config import HydraConfig
 
+        # Hydra's own logging is disabled, and the root logger with it.
+        logging.getLogger("gentrain").setLevel(logging.WARNING)
         hydra_config = HydraConfig.get()
         # Not resolved: `seed=${x}` is to fail where its key can be named.
         typed = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)

@@ -63,9 +63,11 @@ def explain(error: BaseException, verb: str, overrides: Sequence[str], dirs: Seq
         return config_error(error, SCHEMAS[verb])
     text = str(error)
     if "Ambiguous value" in text:
-        match = re.search(r"argument '([^'=]+)=", text)
-        name = match.group(1) if match else "a key"
-        return UserError(f"{name} has several values; add -m to train each of them")
+        match = re.search(r"argument '([^'=]+)=([^'\n]*)'", text)
+        name, values = match.groups() if match else ("a key", "...")
+        if verb == "train":
+            return UserError(f"{name} has several values; add -m to train each of them")
+        return UserError(f"{name}: for a list write {name}=[{values}]")
     if "Additional config directory" in text:
         return UserError(text)
     match = re.search(r"Could not find '([^']+)'", text)

@@ -172,6 +172,10 @@ class EvalConfig(CheckpointConfig):
     batch_size: int = knob(100, at_least=1)
     # Only the first so many images. None: all.
     limit: Optional[int] = knob(None, at_least=1)
+    # A list of likelihood and classifier. None: the likelihood, which a model must have for that.
+    metrics: Any = None
+    # Samples to draw, for metrics that look at samples.
+    n: int = knob(10_000, at_least=1)
 
 
 @dataclass
@@ -204,6 +208,40 @@ class InterpolateConfig(ImagesConfig):
 
 
 @dataclass
+class ArithmeticConfig(ImagesConfig):
+    """`gentrain arithmetic`: sums and differences of latents, or images moved along labels."""
+
+    # As in `reconstruct`, to be moved along labels. None: latents from the prior.
+    images: Optional[str] = knob(None, path=True)  # type: ignore[assignment]
+    # Numbers of latents, [3,8] or groups [[3,8],[1]], each averaged; with images: labels. None: show them.
+    plus: Any = None
+    # As plus, taken away. None: nothing; with images: all labels that are not in plus.
+    minus: Any = None
+    # Latents that are drawn from the prior and numbered.
+    n: int = knob(64, at_least=1, at_most=4096)
+    # Images in a row: of numbered latents, around the result, or of a walk.
+    columns: int = knob(8, at_least=2, at_most=1000)
+    # Latents around the result differ from it by up to this in each dimension.
+    noise: float = knob(0.25, at_least=0)
+    # How far images go along the labels: 1 is from the mean of minus to the mean of plus.
+    strength: float = knob(1.0)
+    # Training images of each label that a mean is over, at most.
+    per_label: int = knob(200, at_least=1)
+    # Images encoded at once.
+    batch_size: int = knob(100, at_least=1)
+
+
+@dataclass
+class CompleteConfig(ImagesConfig):
+    """`gentrain complete`: images of which a part is given, and ways to go on."""
+
+    # The part that is given: top, bottom, left, right, centre; or a file: .png (white) or .npy (true).
+    known: str = knob("top", path=True)
+    # Ways to go on, for each image.
+    n: int = knob(6, at_least=1, at_most=1000)
+
+
+@dataclass
 class EncodeConfig(CheckpointConfig):
     """`gentrain encode`."""
 
@@ -233,6 +271,8 @@ SCHEMAS: dict[str, type] = {
     "eval": EvalConfig,
     "reconstruct": ReconstructConfig,
     "interpolate": InterpolateConfig,
+    "arithmetic": ArithmeticConfig,
+    "complete": CompleteConfig,
     "encode": EncodeConfig,
     "list": ListConfig,
 }

@@ -21,13 +21,14 @@ from gentrain.contracts import (
 from gentrain.errors import UserError
 from gentrain.schemas import ListConfig
 
-#: What each verb needs of a model.
-NEEDS: dict[str, type] = {
+#: What each verb needs of a model: a capability, or one of several.
+NEEDS: dict[str, type | tuple[type, ...]] = {
     "train": GenerativeModel,
     "sample": Samples,
-    "eval": HasLikelihood,
+    "eval": (HasLikelihood, Samples),
     "reconstruct": ImagesToLatents,
     "interpolate": LatentsToImages,
+    "arithmetic": LatentsToImages,
     "encode": ImagesToLatents,
     "complete": Completes,
     "translate": Translates,

@@ -11,13 +11,15 @@ from typing import Any, TypeVar
 import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
+from tqdm import tqdm
 
+from gentrain import progress
 from gentrain.api import Loaded, load_checkpoint
 from gentrain.config import build_source
-from gentrain.contracts import Batch
+from gentrain.contracts import Batch, Samples
 from gentrain.data.batches import images_at, in_order
 from gentrain.data.pictures import read_images
-from gentrain.data.source import Data, Split
+from gentrain.data.source import Data, Source, Split
 from gentrain.errors import UserError
 from gentrain.training import distributed, randomness
 from gentrain.training.precision import pick_device
@@ -60,19 +62,28 @@ def capable(loaded: Loaded, capability: type[T], name: str) -> T:
     )
 
 
-def open_data(loaded: Loaded, config: DictConfig) -> Data:
-    """The data that the model was trained on, from where they lie now (`config.dataset`).
+def source_of(loaded: Loaded, config: DictConfig) -> Source:
+    """The data set that the model was trained on, where it lies now (`config.dataset`); nothing is read.
 
     What the checkpoint says of whom to trust does not count: `config.trust` does.
 
     Raises:
-        UserError: missing, damaged, or not of the checkpoint's shape and levels.
+        UserError: a setting that does not fit.
     """
     node = loaded.config.dataset.copy()
     for key in ("root", "cache"):
         if config.dataset[key] is not None:
             OmegaConf.update(node, key, config.dataset[key], force_add=True)
-    data = build_source(node, list(config.trust)).load()
+    return build_source(node, list(config.trust))
+
+
+def open_data(loaded: Loaded, config: DictConfig) -> Data:
+    """The images of `source_of`.
+
+    Raises:
+        UserError: missing, damaged, or not of the checkpoint's shape and levels.
+    """
+    data = source_of(loaded, config).load()
     expected = loaded.model.spec
     if (data.spec.shape, data.spec.levels) != (expected.shape, expected.levels):
         raise UserError(
@@ -101,6 +112,34 @@ def batches_of(
     return in_order(
         data, split, batch_size=config.batch_size, device=device, seed=int(config.seed), limit=limit
     )
+
+
+def label_names(data: Data) -> tuple[str, ...]:
+    """One name per label, its number where the data set gives it none.
+
+    Raises:
+        UserError: the data have no labels.
+    """
+    if data.spec.classes is None or data.train.labels is None:
+        raise UserError(f"the data ({data.name}) have no labels, which this needs")
+    return data.spec.label_names or tuple(map(str, range(data.spec.classes)))
+
+
+def drawn(loaded: Loaded, n: int, chunk: int = 500) -> Iterator[Tensor]:
+    """`n` samples of the model, `chunk` at a time: uint8 [chunk, C, H, W] on its device, with a bar.
+
+    Raises:
+        UserError: the model does not sample so.
+    """
+    model = capable(loaded, Samples, "sample")
+    with progress.shown(), tqdm(total=n, unit="image", disable=None) as bar:
+        for start in range(0, n, chunk):
+            count = min(chunk, n - start)
+            try:
+                yield model.sample(count)
+            except ValueError as error:
+                raise UserError(f"sample: {error}") from error
+            bar.update(count)
 
 
 def named_images(images: str, loaded: Loaded, config: DictConfig) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -18,7 +19,9 @@ from running import Ended, toy
 
 import gentrain as package
 from gentrain.api import compose_train
+from gentrain.commands.measures import histogram
 from gentrain.config import build_source
+from gentrain.metrics import classifier
 from gentrain.training import checkpoint
 
 #: C*H*W ln 2 of digits: nats per image in one bit per dimension.
@@ -234,9 +237,189 @@ def test_a_checkpoint_on_its_own_is_measured_without_a_file(
     assert follow(done).status == 0
 
 
+# Which metrics
+
+
 def test_a_model_without_likelihood(gentrain: Callable[..., Ended], workplace: Path) -> None:
     assert gentrain("train", *toy("toy_gan", "train.steps=2")).status == 0
     ended = gentrain("eval", "trust=[toys]")
     assert ended.status == 2
-    assert "eval: toy_gan cannot do this" in ended.one_line()
-    assert "gentrain list" in ended.one_line()
+    assert ended.one_line().endswith("eval: toy_gan has no likelihood; try metrics=[classifier]")
+    ended = gentrain("eval", "trust=[toys]", "metrics=[likelihood]")
+    assert ended.status == 2
+    assert "metrics=[likelihood]: toy_gan has no likelihood; try metrics=[classifier]" in ended.one_line()
+    assert not list(Path().rglob("eval*"))
+
+
+def test_the_reason_that_a_model_gives(
+    gentrain: Callable[..., Ended], workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import toys
+
+    monkeypatch.setattr(toys.ToyGAN, "lacks", {"eval": "it is implicit"})
+    assert gentrain("train", *toy("toy_gan", "train.steps=2")).status == 0
+    assert "toy_gan has no likelihood (it is implicit); try" in gentrain("eval", "trust=[toys]").one_line()
+
+
+@pytest.mark.parametrize(
+    ("typed", "parts"),
+    [
+        ("metrics=[likelyhood]", ["no metric 'likelyhood'", "did you mean likelihood?"]),
+        ("metrics=[classifier,xyz]", ["no metric 'xyz'", "classifier, likelihood"]),
+        ("metrics=classifier", ["expected a list, metrics=[classifier]"]),
+        ("metrics='likelihood,classifier'", ["expected a list, metrics=[likelihood,classifier]"]),
+        ("metrics=(classifier)", ["metrics"]),
+        ("metrics=3", ["expected a list"]),
+        ("metrics={a: 1}", ["expected a list"]),
+        ("metrics=[]", ["expected at least one", "metrics=[likelihood,classifier]"]),
+        ("metrics=[[classifier]]", ["no metric"]),
+        ("metric=[classifier]", ["metrics"]),
+        ("n=0", ["n: expected at least 1"]),
+    ],
+)
+def test_a_mistyped_metric(
+    gentrain: Callable[..., Ended], trained: SimpleNamespace, typed: str, parts: list[str]
+) -> None:
+    ended = gentrain("eval", typed)
+    assert ended.status == 2, ended.err
+    for part in parts:
+        assert part in ended.one_line()
+    assert not list(Path().rglob("eval_*"))
+
+
+# The classifier
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A classifier that takes a moment to train, in a cache of its own, which is returned."""
+    monkeypatch.setattr(classifier, "RECIPE", classifier.Recipe(steps=60, epochs=1))
+    monkeypatch.setenv("GENTRAIN_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def classified(gentrain: Callable[..., Ended], cache: Path, *typed: str) -> dict[str, Any]:
+    """What was printed, held against what was written."""
+    done = gentrain("eval", "metrics=[classifier]", f"dataset.cache={cache}", *typed)
+    assert done.status == 0, done.err
+    (file,) = re.findall(r"^wrote +(.+)$", done.out, re.MULTILINE)
+    written = json.loads(Path(file).read_text(), parse_constant=pytest.fail)
+    pattern = (
+        r"classes (\S+) \+- (\S+) nats .* at most 2.3026, ([\d,]+) samples\n"
+        r" +(\S+) \+- (\S+) mean confidence \((\S+) on the test images\)\n +(.*)\n"
+        r"judge +classifier (\w{12}): (\S+)% of 297 test images right, trained on the 1,350 training images"
+    )
+    (found,) = re.findall(pattern, done.out)
+    keys = ("entropy", "entropy_stderr", "images", "confidence", "confidence_stderr", "classifier_confidence")
+    for text, key in zip(found, keys, strict=False):
+        if written[key] is not None:
+            assert float(text.replace(",", "")) == pytest.approx(written[key], abs=1e-4), key
+    assert found[6] == "  ".join(f"{i} {n:,}" for i, n in enumerate(written["counts"]))
+    assert found[7] == written["classifier"]
+    assert float(found[8]) == pytest.approx(100 * written["classifier_accuracy"], abs=0.01)
+    assert ("weak evidence" in done.out) == (written["classifier_accuracy"] < 0.99)
+    return written
+
+
+def test_a_classifier_looks_at_the_samples(
+    gentrain: Callable[..., Ended], trained: SimpleNamespace, quick: Path
+) -> None:
+    """The figures are those of the samples of this seed and of the file with this hash."""
+    written = classified(gentrain, quick, "n=600", "seed=5")
+    (file,) = quick.glob("classifier-*.pt")
+    assert hashlib.sha256(file.read_bytes()).hexdigest()[:12] == written["classifier"]
+    assert file.stem.endswith(written["classifier"])
+    data = build_source(compose_train([]).dataset).load()
+    judge = classifier.judge_from_bytes(file.read_bytes(), data.spec, classifier.RECIPE, torch.device("cpu"))
+    model: Any = package.load(trained.conv)
+    torch.manual_seed(5)
+    samples = [model.sample(500), model.sample(100)]
+    expected = classifier.classes_of(*classifier.predict(judge.net, samples), 10)
+    assert written["counts"] == list(expected.counts)
+    assert written["entropy"] == pytest.approx(expected.entropy)
+    assert written["confidence"] == pytest.approx(expected.confidence)
+    assert sum(written["counts"]) == written["images"] == 600
+    assert written["labels"] == list("0123456789")
+    assert written["max_entropy"] == pytest.approx(math.log(10))
+    assert (trained.conv / "eval_classifier_600.json").is_file()
+    assert judge.accuracy >= 0.9
+
+
+def test_it_is_trained_once_and_changes_nothing(
+    gentrain: Callable[..., Ended],
+    trained: SimpleNamespace,
+    quick: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = classified(gentrain, quick, "n=50")
+    monkeypatch.setattr(classifier, "train_classifier", lambda *_: pytest.fail("it was trained again"))
+    assert classified(gentrain, quick, "n=50") == first
+    assert classified(gentrain, quick, "n=50", "ckpt=mlp", "seed=1") != first
+    both = gentrain("eval", "metrics=[classifier,likelihood]", f"dataset.cache={quick}", "n=50", "samples=2")
+    alone = gentrain("eval", "samples=2")
+    nll = re.findall(r"nll.*", alone.out)
+    assert nll
+    assert nll == re.findall(r"nll.*", both.out), "each metric sees the noise that it would see alone"
+    assert f"{first['entropy']:.4f}" in both.out
+    twice = gentrain("eval", "metrics=[likelihood,likelihood]", "samples=2")
+    assert re.findall(r"nll.*", twice.out) == nll
+
+
+def test_a_damaged_classifier_is_trained_again(
+    gentrain: Callable[..., Ended], trained: SimpleNamespace, quick: Path
+) -> None:
+    first = classified(gentrain, quick, "n=50")
+    (file,) = quick.glob("classifier-*.pt")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    done = gentrain("eval", "metrics=[classifier]", f"dataset.cache={quick}", "n=50")
+    assert f"note    {file} is damaged and is made again" in done.out
+    assert classified(gentrain, quick, "n=50") == first, "the same classifier, to the bit"
+
+
+def test_binarised_data_have_a_classifier_of_their_own(
+    gentrain: Callable[..., Ended], trained: SimpleNamespace, quick: Path
+) -> None:
+    settings = ["model=vae_mlp", "model.hidden=[8]", "train.steps=2", "dataset.binarize=dynamic"]
+    assert gentrain("train", *settings, "run_dir=binary").status == 0
+    first, other = (classified(gentrain, quick, "n=50", f"ckpt={run}") for run in ("mlp", "binary"))
+    assert first["classifier"] != other["classifier"]
+    assert len(list(quick.glob("classifier-*.pt"))) == 2
+
+
+def test_a_model_that_draws_one_picture_has_no_entropy(
+    gentrain: Callable[..., Ended], workplace: Path, quick: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import toys
+
+    assert gentrain("train", *toy("toy_gan", "train.steps=2")).status == 0
+    picture = digits("test")[:1]
+    monkeypatch.setattr(toys.ToyGAN, "sample", lambda self, n, *_: picture.expand(n, -1, -1, -1))
+    written = classified(gentrain, quick, "trust=[toys]", "n=70")
+    assert (written["entropy"], written["entropy_stderr"]) == (0, 0)
+    assert sorted(written["counts"]) == [0] * 9 + [70]
+    assert written["confidence_stderr"] == pytest.approx(0, abs=1e-6)
+    assert classified(gentrain, quick, "trust=[toys]", "n=1")["confidence_stderr"] is None
+
+
+def test_a_poor_classifier_says_so(
+    gentrain: Callable[..., Ended], trained: SimpleNamespace, quick: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(classifier, "RECIPE", classifier.Recipe(steps=2, epochs=0.01))
+    assert classified(gentrain, quick, "n=20")["classifier_accuracy"] < 0.8
+
+
+def test_unlabelled_data(gentrain: Callable[..., Ended], pictures: Path) -> None:
+    assert gentrain("train", *FOLDER, "dataset.root=pictures", "run_dir=run").status == 0
+    ended = gentrain("eval", "metrics=[classifier]")
+    assert ended.status == 2
+    assert "vae_mlp was trained on data without labels; try metrics=[likelihood]" in ended.one_line()
+
+
+def test_many_labels_are_told_by_their_extremes() -> None:
+    names = [f"n{i}" for i in range(30)]
+    assert histogram(names[:2], [1000, 2]) == "n0 1,000  n1 2"
+    counts = [3] * 30
+    counts[4], counts[7], counts[9] = 0, 0, 8
+    assert histogram(names, counts) == "30 labels, 2 of them never; from 0 (n4) to 8 (n9)"

@@ -65,8 +65,8 @@ def test_ones_own_models_stand_in_the_table(gentrain: Callable[..., Ended], work
     shown = table(gentrain("list", *arguments))
     assert sorted(shown) == sorted([*MODELS, "toy_flow", "toy_gan"])
     assert shown["toy_gan"] | {"train": "yes", "sample": "yes", "interpolate": "yes"} == shown["toy_gan"]
-    assert shown["toy_gan"]["eval"] == shown["toy_gan"]["reconstruct"] == "-"
-    assert shown["toy_flow"]["eval"] == "yes"
+    assert shown["toy_gan"]["arithmetic"] == shown["toy_gan"]["eval"] == shown["toy_flow"]["eval"] == "yes"
+    assert shown["toy_flow"]["arithmetic"] == shown["toy_gan"]["reconstruct"] == "-"
     untrusted = gentrain("list", *[word for word in arguments if not word.startswith("trust")])
     assert untrusted.status == 2
     assert "trust=[toys]" in untrusted.one_line()

@@ -1,0 +1,223 @@
+"""The metrics of `gentrain eval`: what each needs of a model, and how it is measured.
+
+A metric is one function here and one file in gentrain/metrics/; METRICS is all that knows its name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from tqdm import tqdm
+
+from gentrain.api import Loaded
+from gentrain.commands.trained import (
+    batches_of,
+    device_of,
+    drawn,
+    label_names,
+    open_data,
+    source_of,
+    split_of,
+)
+from gentrain.contracts import GenerativeModel, HasLikelihood, Samples
+from gentrain.data.artefact import fingerprint, made_once
+from gentrain.data.batches import Batches, in_order
+from gentrain.data.source import Data
+from gentrain.errors import UserError, did_you_mean
+from gentrain.metrics import classifier
+from gentrain.metrics.likelihood import evaluate_likelihood
+from gentrain.training import randomness
+
+#: Images that the classifier is tested on at once.
+_CHUNK = 500
+#: A classifier below this accuracy on the test images is weak evidence.
+_GOOD = 0.99
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a metric found: lines to print, figures to keep, and in which file of the run folder."""
+
+    lines: list[str]
+    figures: dict[str, Any]
+    file: str
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric.
+
+    measure: (loaded, config) -> what it found; called without gradients, everything freshly seeded.
+    needs: the capability that a model must have; what: that in a word.
+    labelled: whether the data must have labels.
+    asked: whether it is measured only where `metrics` names it.
+    """
+
+    measure: Callable[[Loaded, DictConfig], Measured]
+    needs: type
+    what: str
+    labelled: bool = False
+    asked: bool = True
+
+    def lack(self, model: GenerativeModel) -> str | None:
+        """Why `model` cannot have this metric; None where it can."""
+        if not isinstance(model, self.needs):
+            reason = None if self.asked else model.lacks.get("eval")
+            return f"has no {self.what}" + (f" ({reason})" if reason else "")
+        if self.labelled and model.spec.classes is None:
+            return "was trained on data without labels"
+        return None
+
+
+def likelihood(loaded: Loaded, config: DictConfig) -> Measured:
+    """-log p(x) of a split.
+
+    Raises:
+        UserError: missing data.
+        Fault: a log-likelihood that is not finite.
+    """
+    model: Any = loaded.model
+    data = open_data(loaded, config)
+    split = split_of(data, config.split)
+    count = len(split.images) if config.limit is None else min(config.limit, len(split.images))
+    batches = batches_of(data, split, config, device_of(loaded), config.limit)
+    bar = tqdm(batches, total=math.ceil(count / config.batch_size), unit="batch", disable=None)
+    found = evaluate_likelihood(model, bar, loaded.model.spec, samples=config.samples)
+    which = f"{config.split} ({found.images} images)"
+    part = "" if config.limit is None else f"_first_{config.limit}"
+    return Measured(
+        [
+            f"nll     {found.nats:.4f} +- {found.nats_stderr:.4f} nats per image, {found.kind}, {which}",
+            f"        {found.bits_per_dim:.5f} +- {found.bits_per_dim_stderr:.5f} bits/dim",
+        ],
+        {"split": config.split, **asdict(found)},
+        f"eval_{config.split}{part}.json",
+    )
+
+
+def classes(loaded: Loaded, config: DictConfig) -> Measured:
+    """What a classifier of the training data sees in `n` samples.
+
+    Raises:
+        UserError: missing data, a cache folder that cannot be used, a model that refuses to sample so.
+    """
+    data = open_data(loaded, config)
+    judge, name = judge_of(data, loaded, config)
+    predicted = classifier.predict(judge.net, drawn(loaded, config.n))
+    names = label_names(data)
+    found = classifier.classes_of(*predicted, len(names))
+    most = math.log(len(names))
+    lines = [
+        f"classes {found.entropy:.4f} +- {found.entropy_stderr:.4f} nats entropy of the predicted labels, "
+        f"of at most {most:.4f}, {found.images:,} samples",
+        f"        {found.confidence:.4f} +- {found.confidence_stderr:.4f} mean confidence "
+        f"({judge.confidence:.4f} on the test images)",
+        "        " + histogram(names, found.counts),
+        f"judge   classifier {name}: {judge.accuracy:.2%} of {judge.test_images:,} test images right, "
+        f"trained on the {judge.train_images:,} training images",
+    ]
+    if judge.accuracy < _GOOD:
+        lines.append(
+            f"note    a classifier below {_GOOD:.0%} is weak evidence: what it sees may be its own mistakes"
+        )
+    judged = {
+        "classifier": name,
+        "classifier_accuracy": judge.accuracy,
+        "classifier_confidence": judge.confidence,
+        "train_images": judge.train_images,
+        "test_images": judge.test_images,
+    }
+    figures = {**asdict(found), "max_entropy": most, "labels": names, **judged}
+    return Measured(lines, figures, f"eval_classifier_{config.n}.json")
+
+
+#: Every metric by name.
+METRICS = {
+    "likelihood": Metric(likelihood, HasLikelihood, "likelihood", asked=False),
+    "classifier": Metric(classes, Samples, "samples", labelled=True),
+}
+
+
+def chosen(loaded: Loaded, named: Any) -> list[str]:
+    """The metrics that `metrics=` names, each once; without it, those that need no more than the model.
+
+    Raises:
+        UserError: no list, an unknown name, a metric that the model cannot have.
+    """
+    kind = loaded.config.names.model
+    possible = [name for name, metric in METRICS.items() if metric.lack(loaded.model) is None]
+    if named is None:
+        plain = [name for name in possible if not METRICS[name].asked]
+        if plain:
+            return plain
+        reasons = (metric.lack(loaded.model) for metric in METRICS.values() if not metric.asked)
+        hint = f"; try metrics=[{','.join(possible)}]" if possible else "; no metric fits it"
+        raise UserError(f"eval: {kind} {', '.join(r for r in reasons if r)}{hint}")
+    for name in words(named):
+        if name not in METRICS:
+            raise UserError(f"metrics: there is no metric {name!r}{did_you_mean(name, METRICS)}")
+        lack = METRICS[name].lack(loaded.model)
+        if lack is not None:
+            hint = f"; try metrics=[{','.join(possible)}]" if possible else ""
+            raise UserError(f"metrics=[{name}]: {kind} {lack}{hint}")
+    return list(dict.fromkeys(words(named)))
+
+
+def words(named: Any) -> list[str]:
+    """The names in `metrics=[a,b]`.
+
+    Raises:
+        UserError: it is empty, or no list; with the list that was meant.
+    """
+    if isinstance(named, str) or not isinstance(named, Sequence):
+        given = [part.strip() for part in str(named).strip("[]()").split(",")]
+        raise UserError(f"metrics={named}: expected a list, metrics=[{','.join(given)}]")
+    if not named:
+        raise UserError(f"metrics=[]: expected at least one, e.g. metrics=[{','.join(METRICS)}]")
+    return [str(name) for name in named]
+
+
+def judge_of(data: Data, loaded: Loaded, config: DictConfig) -> tuple[classifier.Judge, str]:
+    """The classifier of a data set and its hash: trained once, on the training images, then cached.
+
+    The random state is left as it was.
+
+    Raises:
+        UserError: the cache folder cannot be used.
+    """
+    label_names(data)
+    device = device_of(loaded)
+    count, recipe = len(data.train), classifier.RECIPE
+
+    def make() -> bytes:
+        print(f"judge   training a classifier on {count:,} images of {data.name}, once", flush=True)
+        size = min(recipe.batch_size, count)
+        batches = Batches(data, data.train, batch_size=size, seed=0, device=device)
+        steps: Any = tqdm(range(classifier.steps_of(count, recipe)), unit="step", disable=None)
+        with torch.enable_grad():
+            net = classifier.train_classifier(batches.at, data.spec, recipe, steps, device)
+        test = in_order(data, data.test, batch_size=_CHUNK, device=device, seed=0)
+        return classifier.examined(net, test, count).to_bytes()
+
+    key = {"recipe": recipe.to_dict(), "data": fingerprint(data)}
+    with randomness.aside(0, device):
+        cache = source_of(loaded, config).cache
+        content, name = made_once(cache, "classifier", key, make, lambda line: print(f"note    {line}"))
+        return classifier.judge_from_bytes(content, data.spec, recipe, device), name
+
+
+def histogram(names: Sequence[str], counts: Sequence[int], most: int = 20) -> str:
+    """How many of each label, on one line; of more than `most` labels the extremes."""
+    if len(counts) <= most:
+        return "  ".join(f"{name} {count:,}" for name, count in zip(names, counts, strict=True))
+    few, many = counts.index(min(counts)), counts.index(max(counts))
+    never = sum(count == 0 for count in counts)
+    return (
+        f"{len(counts):,} labels, {never:,} of them never; from {counts[few]:,} ({names[few]}) "
+        f"to {counts[many]:,} ({names[many]})"
+    )
