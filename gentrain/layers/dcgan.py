@@ -1,0 +1,155 @@
+"""The convolutional generator and discriminator of Radford et al.
+
+[1] Radford, Metz & Chintala 2016, "Unsupervised Representation Learning with Deep Convolutional
+    Generative Adversarial Networks", arXiv:1511.06434, section 3.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+#: Slope of the discriminator's LeakyReLU below 0, [1] section 4.
+SLOPE = 0.2
+#: Standard deviation of the initial weights, [1] section 4.
+INITIAL_STD = 0.02
+#: Normalisations that the networks take.
+NORMS = ("batch", "layer", "none")
+
+
+def halvings(height: int, width: int) -> list[tuple[int, int]]:
+    """(height, width) before and after each stride-2 stage.
+
+    Both are halved twice, then for as long as they are even and their halves at least 4, the smallest
+    size in [1]: 64x64 -> ... -> 4x4, 28x28 -> 14x14 -> 7x7, 8x8 -> 4x4 -> 2x2. With one stage 8x8 pixels
+    would leave the discriminator a single layer before its output.
+
+    Raises:
+        ValueError: a side that is below 8 or no multiple of 4; names the nearest sizes that work.
+    """
+    if min(height, width) < 8 or height % 4 or width % 4:
+        near = [(_multiple_of_4(height, up), _multiple_of_4(width, up)) for up in (False, True)]
+        named = [str(h) if height == width else f"[{h},{w}]" for h, w in dict.fromkeys(near)]
+        raise ValueError(
+            f"images are {height}x{width}, but model.network=dcgan takes heights and widths that are "
+            f"multiples of 4 from 8 up; set dataset.image_size={' or '.join(named)}, or model.network=mlp"
+        )
+    sizes = [(height, width)]
+    while len(sizes) < 3 or (height % 2 == 0 and width % 2 == 0 and min(height, width) >= 8):
+        height, width = height // 2, width // 2
+        sizes.append((height, width))
+    return sizes
+
+
+def _multiple_of_4(side: int, up: bool) -> int:
+    """The nearest multiple of 4 on one side of `side`, at least 8."""
+    return max(8, -(-side // 4) * 4 if up else side // 4 * 4)
+
+
+def normalisation(name: str, maps: int) -> nn.Module:
+    """A new layer for the normalisation `name`, one of `NORMS`, of [B, maps, ...].
+
+    `layer` is Ba et al. 2016 (arXiv:1607.06450) over all maps and positions of an example, with a scale
+    and a shift per map.
+    """
+    if name == "batch":
+        return nn.BatchNorm2d(maps)
+    return nn.GroupNorm(1, maps) if name == "layer" else nn.Identity()
+
+
+def initialise(net: nn.Module) -> None:
+    """Weights ~ N(0, 0.02^2) ([1] section 4), scales of normalisations ~ N(1, 0.02^2), biases 0."""
+    for layer in net.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(layer.weight, 0.0, INITIAL_STD)
+        elif isinstance(layer, nn.BatchNorm2d | nn.GroupNorm):
+            nn.init.normal_(layer.weight, 1.0, INITIAL_STD)
+        else:
+            continue
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+
+
+class DCGANGenerator(nn.Sequential):
+    """A linear projection to maps of the smallest size, then stride-2 transposed convolutions.
+
+    A normalisation and ReLU follow every layer but the last, which ends in tanh. There are as many
+    transposed convolutions as `halvings`; the maps halve in number as they double in size, down to
+    `channels` before the last one.
+
+    Args:
+        latent_dim: D, units of the input.
+        shape: (C, H, W) of the output.
+        channels: maps before the last layer.
+        norm: batch or none.
+
+    [B, D] -> [B, C, H, W] in [-1, 1].
+
+    Raises:
+        ValueError: a size that `halvings` refuses.
+    """
+
+    def __init__(self, latent_dim: int, shape: tuple[int, int, int], channels: int, norm: str) -> None:
+        out_channels, *size = shape
+        sizes = halvings(*size)
+        stages = len(sizes) - 1
+        height, width = sizes[-1]
+        maps = channels * 2 ** (stages - 1)
+        # A bias before BatchNorm would be taken out again.
+        bias = norm == "none"
+        layers: list[nn.Module] = [
+            nn.Linear(latent_dim, maps * height * width, bias=bias),
+            nn.Unflatten(1, (maps, height, width)),
+            normalisation(norm, maps),
+            nn.ReLU(),
+        ]
+        for _ in range(stages - 1):
+            layers += [
+                nn.ConvTranspose2d(maps, maps // 2, 4, 2, 1, bias=bias),
+                normalisation(norm, maps // 2),
+                nn.ReLU(),
+            ]
+            maps //= 2
+        super().__init__(*layers, nn.ConvTranspose2d(maps, out_channels, 4, 2, 1), nn.Tanh())
+        #: Floats in the largest activation of one image: `channels` maps of half its height and width.
+        self.widest = max(channels * size[0] * size[1] // 4, out_channels * size[0] * size[1])
+        initialise(self)
+
+
+class DCGANDiscriminator(nn.Module):
+    """Stride-2 convolutions with LeakyReLU, then a linear output.
+
+    Every layer but the first and the output is normalised. The number of maps starts at `channels` and
+    doubles as their size halves.
+
+    Args:
+        shape: (C, H, W) of the input.
+        channels: maps of the first layer.
+        norm: one of `NORMS`.
+
+    [B, C, H, W] in [-1, 1] -> [B].
+
+    Raises:
+        ValueError: a size that `halvings` refuses.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], channels: int, norm: str) -> None:
+        super().__init__()
+        in_channels, *size = shape
+        sizes = halvings(*size)
+        height, width = sizes[-1]
+        maps = channels
+        layers: list[nn.Module] = [nn.Conv2d(in_channels, maps, 4, 2, 1), nn.LeakyReLU(SLOPE)]
+        for _ in sizes[2:]:
+            layers += [
+                nn.Conv2d(maps, 2 * maps, 4, 2, 1, bias=norm == "none"),
+                normalisation(norm, 2 * maps),
+                nn.LeakyReLU(SLOPE),
+            ]
+            maps *= 2
+        self.net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(maps * height * width, 1))
+        initialise(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, C, H, W] -> [B]."""
+        y: Tensor = self.net(x)
+        return y.squeeze(1)
