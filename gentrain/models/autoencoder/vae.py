@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Independent, Normal
 
 from gentrain.contracts import (
@@ -28,8 +28,7 @@ from gentrain.contracts import (
     check_images,
 )
 from gentrain.distributions import initial_pixel_parameters, pixel_distribution, pixel_parameters
-from gentrain.layers.conv import ConvDecoder, ConvEncoder
-from gentrain.layers.mlp import MLP
+from gentrain.layers.encoder_decoder import EncoderDecoder, check_positive, encoder_decoder
 
 #: Bytes that one chunk of `log_likelihood`, `sample` or `latents_to_images` may take.
 CHUNK_BYTES = 256 * 2**20
@@ -37,44 +36,72 @@ CHUNK_BYTES = 256 * 2**20
 LOG_SIGMA_BOUND = 7.0
 
 
-class VAE(GenerativeModel, Samples, HasLikelihood, EncodesDecodes, ImagesToLatents):
-    """p(z) = N(0, I), p(x|z) from a decoder, q(z|x) = N(mu(x), diag sigma(x)^2) from an encoder [1, 2].
+def diagonal_gaussian(parameters: Tensor) -> Independent:
+    """N(mu, diag sigma^2) from a network's output [..., 2 D]: mu and log sigma before it is bounded.
+
+    Half precision is widened to float32. Arguments are not validated, since that would wait for the device.
+
+    Returns:
+        Batch shape [...], event shape [D].
+    """
+    mu, log_sigma = _at_least_float32(parameters).chunk(2, dim=-1)  # [..., D] each
+    # A smooth bound keeps q a Gaussian, hence the ELBO a bound, and has a gradient everywhere.
+    log_sigma = LOG_SIGMA_BOUND * torch.tanh(log_sigma / LOG_SIGMA_BOUND)
+    return Independent(Normal(mu, log_sigma.exp(), validate_args=False), 1, validate_args=False)
+
+
+def standard_gaussian(dimensions: int, like: Tensor) -> Independent:
+    """N(0, I), event shape [dimensions], with the dtype and on the device of `like`."""
+    zeros = torch.zeros(dimensions, dtype=like.dtype, device=like.device)
+    return Independent(Normal(zeros, torch.ones_like(zeros), validate_args=False), 1, validate_args=False)
+
+
+def start_of_pixels(spec: DataSpec, likelihood: str, mixtures: int) -> Tensor:
+    """[P * C], what a decoder puts out at first: see `initial_pixel_parameters`."""
+    return initial_pixel_parameters(likelihood, spec.levels, mixtures).repeat_interleave(spec.shape[0])
+
+
+def kl_from_standard(q: Independent) -> Tensor:
+    """KL(N(mu_j, sigma_j^2) || N(0, 1)) of each dimension of q, [B, D] in nats; [1] appendix B."""
+    return 0.5 * (q.mean.square() + q.variance - 1 - q.variance.log())
+
+
+class LatentVariableModel(GenerativeModel, Samples, HasLikelihood):
+    """p(x) = integral of p(z) p(x|z) with p(z) = N(0, I), and its variational bounds from q(z|x).
+
+    p(x|z) is made by a decoder, q(z|x) = N(mu(x), diag sigma(x)^2) by an encoder [1, 2]. Where a method
+    takes `*y`, y [B, Y] is what a subclass conditions both networks on; here there is none.
 
     Args:
         spec: what the images are.
         latent_dim: D, the number of latent dimensions.
-        encoder: [B, C, H, W] in [-1, 1] -> [B, 2 D], mu and log sigma before it is bounded.
-        decoder: [B, D] -> [B, P * C, H, W], the parameters of `pixel_distribution`.
-        widest: floats in the largest hidden activation of one image; bounds the memory of a chunk.
+        networks: the encoder [B, C, H, W] in [-1, 1] -> [B, 2 D], mu and log sigma before it is bounded;
+            the decoder [B, D] -> [B, P * C, H, W], the parameters of `pixel_distribution`.
         likelihood: p(x|z), one of `distributions.LIKELIHOODS`.
         mixtures: components of a logistic mixture.
         sample_pixels: whether `sample` draws x ~ p(x|z) or takes the level nearest to its mean.
     """
-
-    latent_prior = "gaussian"
 
     def __init__(
         self,
         spec: DataSpec,
         *,
         latent_dim: int,
-        encoder: nn.Module,
-        decoder: nn.Module,
-        widest: int,
+        networks: EncoderDecoder,
         likelihood: str,
         mixtures: int,
         sample_pixels: bool,
     ) -> None:
         super().__init__(spec)
         self._latent_dim = latent_dim
-        self.encoder = encoder
-        self.decoder = decoder
+        self.encoder = networks.encoder
+        self.decoder = networks.decoder
         self.likelihood = likelihood
         self.mixtures = mixtures
         self.sample_pixels = sample_pixels
         # Input and output of the widest layer, and the temporaries of p(x|z); an upper estimate.
         parameters = pixel_parameters(likelihood, spec.levels, mixtures) * spec.dims
-        self._floats_per_image = 4 * widest + 8 * parameters
+        self._floats_per_image = 4 * networks.widest + 8 * parameters
 
     @property
     def latent_dim(self) -> int:
@@ -90,42 +117,37 @@ class VAE(GenerativeModel, Samples, HasLikelihood, EncodesDecodes, ImagesToLaten
 
     def prior(self) -> Independent:
         """p(z) = N(0, I), event shape [D]."""
-        zeros = torch.zeros(self.latent_dim, dtype=self._like.dtype, device=self._like.device)
-        return Independent(Normal(zeros, torch.ones_like(zeros), validate_args=False), 1, validate_args=False)
+        return standard_gaussian(self.latent_dim, self._like)
 
-    def _posterior(self, x: Tensor) -> Independent:
+    def _posterior(self, x: Tensor, *y: Tensor) -> Independent:
         """q(z|x), unchecked: nothing here waits for the device."""
         pixels = x.to(self._like.dtype) * (2 / (self.spec.levels - 1)) - 1  # [B, C, H, W] in [-1, 1]
-        mu, log_sigma = _at_least_float32(self.encoder(pixels)).chunk(2, dim=1)  # [B, D] each
-        # A smooth bound keeps q a Gaussian, hence the ELBO a bound, and has a gradient everywhere.
-        log_sigma = LOG_SIGMA_BOUND * torch.tanh(log_sigma / LOG_SIGMA_BOUND)
-        return Independent(Normal(mu, log_sigma.exp(), validate_args=False), 1, validate_args=False)
+        return diagonal_gaussian(self.encoder(pixels, *y))
 
-    def _likelihood(self, z: Tensor) -> Independent:
+    def _likelihood(self, z: Tensor, *y: Tensor) -> Independent:
         """p(x|z), unchecked."""
-        return pixel_distribution(self.decoder(z), self.likelihood, self.spec.levels, self.mixtures)
+        return pixel_distribution(self.decoder(z, *y), self.likelihood, self.spec.levels, self.mixtures)
 
-    def elbo_terms(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def elbo_terms(self, x: Tensor, *y: Tensor) -> tuple[Tensor, Tensor]:
         """The two terms of -ELBO with one draw of z, [1] equation 7 and appendix B.
 
         x uint8 [B, C, H, W] -> -log p(x|z) [B] with z ~ q(z|x) reparametrised, and KL(q(z|x) || p(z))
         [B] in closed form; both in nats per image.
         """
-        q = self._posterior(x)
-        reconstruction = -self._likelihood(q.rsample()).log_prob(x)
-        kl = 0.5 * (q.mean.square() + q.variance - 1 - q.variance.log()).sum(1)  # [B]
-        return reconstruction, kl
+        q = self._posterior(x, *y)
+        reconstruction = -self._likelihood(q.rsample(), *y).log_prob(x)
+        return reconstruction, kl_from_standard(q).sum(1)
 
     def loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """-ELBO in nats per image, averaged over the batch."""
-        reconstruction, kl = self.elbo_terms(batch.x)
+        reconstruction, kl = self.elbo_terms(batch.x, *self._given(batch))
         terms = {"reconstruction": reconstruction.detach().mean(), "kl": kl.detach().mean()}
         return (reconstruction + kl).mean(), terms
 
-    def log_weights(self, x: Tensor, q: Independent, k: int) -> Tensor:
+    def log_weights(self, x: Tensor, q: Independent, k: int, *y: Tensor) -> Tensor:
         """log p(x, z_i) - log q(z_i|x) for k draws z_i ~ q(z|x), [k, B]; [3] equation 8."""
         z = q.rsample(torch.Size([k]))  # [k, B, D]
-        p = self._likelihood(z.flatten(0, 1))
+        p = self._likelihood(z.flatten(0, 1), *(part.repeat(k, 1) for part in y))
         log_p_x = p.log_prob(x.repeat(k, 1, 1, 1)).unflatten(0, (k, -1))  # [k, B]
         return log_p_x + self.prior().log_prob(z) - q.log_prob(z)
 
@@ -139,7 +161,7 @@ class VAE(GenerativeModel, Samples, HasLikelihood, EncodesDecodes, ImagesToLaten
 
         Args:
             x: uint8 [B, C, H, W].
-            label: ignored, since the model is one of p(x).
+            label: ignored by a model of p(x).
             samples: None: the ELBO with one draw of z and the KL in closed form, kind "ELBO". k >= 1:
                 the importance-weighted bound of k draws ([3] equation 8), kind "IWAE-k".
 
@@ -156,21 +178,78 @@ class VAE(GenerativeModel, Samples, HasLikelihood, EncodesDecodes, ImagesToLaten
         kind = "ELBO" if samples is None else f"IWAE-{samples}"
         if not len(x):  # torch.distributions.Independent takes no empty batch
             return self._like.new_zeros(0), kind
-        return torch.cat([bound(piece) for piece in x.split(self._chunk())]), kind
+        pieces = zip(*(part.split(self._chunk()) for part in (x, *self._given(Batch(x, label)))), strict=True)
+        return torch.cat([bound(*piece) for piece in pieces]), kind
 
-    def _elbo(self, x: Tensor) -> Tensor:
-        reconstruction, kl = self.elbo_terms(x)
+    def _given(self, batch: Batch) -> tuple[Tensor, ...]:
+        """(y,) that a subclass makes of what a batch says of its images."""
+        return ()
+
+    def _elbo(self, x: Tensor, *y: Tensor) -> Tensor:
+        reconstruction, kl = self.elbo_terms(x, *y)
         return -(reconstruction + kl)
 
-    def _iwae(self, x: Tensor, samples: int) -> Tensor:
+    def _iwae(self, x: Tensor, *y: Tensor, samples: int) -> Tensor:
         """log 1/k sum_i w_i of k = `samples` draws, [B], some of them at a time."""
-        q = self._posterior(x)
+        q = self._posterior(x, *y)
         total = torch.full((len(x),), -math.inf, dtype=q.mean.dtype, device=x.device)
         at_once = max(1, self._chunk() // len(x))
         for start in range(0, samples, at_once):
-            log_w = self.log_weights(x, q, min(at_once, samples - start))
+            log_w = self.log_weights(x, q, min(at_once, samples - start), *y)
             total = torch.logaddexp(total, log_w.logsumexp(0))
         return total - math.log(samples)
+
+    @torch.no_grad()
+    def sample(self, n: int, label: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+        """`n` images, uint8 [n, C, H, W], from z ~ N(0, temperature^2 I).
+
+        With `sample_pixels` each pixel is drawn from p(x|z), and at temperature 1 an image is an exact
+        draw from the model; without, it is the level nearest to the mean of p(x|z).
+
+        Raises:
+            ValueError: temperature not above 0 or not finite, n below 0, or a label.
+        """
+        if label is not None:
+            raise ValueError(f"label: {type(self).__name__} has no labels to sample from")
+        return self._sample(n, temperature)
+
+    def _sample(self, n: int, temperature: float, *y: Tensor) -> Tensor:
+        if not (math.isfinite(temperature) and temperature > 0):
+            raise ValueError(f"temperature must be finite and above 0, found {temperature}")
+        if n < 0:
+            raise ValueError(f"n must be at least 0, found {n}")
+        z = temperature * self.prior().sample(torch.Size([n]))
+        return self._images(z, *y, sample_pixels=self.sample_pixels)
+
+    def _images(self, z: Tensor, *y: Tensor, sample_pixels: bool) -> Tensor:
+        images = torch.empty(len(z), *self.spec.shape, dtype=torch.uint8, device=z.device)
+        for start in range(0, len(z), self._chunk()):
+            piece = slice(start, start + self._chunk())
+            p = self._likelihood(z[piece], *(part[piece] for part in y))
+            images[piece] = (p.sample() if sample_pixels else p.mean.round()).to(torch.uint8)
+        return images
+
+    def _typical(self, z: Tensor) -> Tensor:
+        """z [B, D], checked -> uint8 [B, C, H, W], the level nearest to the mean of p(x|z)."""
+        self._check_latents(z)
+        return self._images(z.to(self._like.dtype), sample_pixels=False)
+
+    def _check_latents(self, z: Tensor) -> None:
+        if z.ndim != 2 or z.shape[1] != self.latent_dim:
+            raise ValueError(f"latents must be [B, {self.latent_dim}], found {list(z.shape)}")
+
+    def _chunk(self) -> int:
+        """How many latents to decode at once."""
+        return max(1, CHUNK_BYTES // (self._floats_per_image * self._like.element_size()))
+
+
+class VAE(LatentVariableModel, EncodesDecodes, ImagesToLatents):
+    """The variational autoencoder: a `LatentVariableModel` that shows its latents.
+
+    Trained on -ELBO; constructor as there.
+    """
+
+    latent_prior = "gaussian"
 
     def encode(self, x: Tensor) -> Independent:
         """x uint8 [B, C, H, W] -> q(z|x), batch shape [B], event shape [D]."""
@@ -187,54 +266,18 @@ class VAE(GenerativeModel, Samples, HasLikelihood, EncodesDecodes, ImagesToLaten
         return self._likelihood(z.to(self._like.dtype))
 
     @torch.no_grad()
-    def sample(self, n: int, label: Tensor | None = None, temperature: float = 1.0) -> Tensor:
-        """`n` images, uint8 [n, C, H, W], from z ~ N(0, temperature^2 I).
-
-        With `sample_pixels` each pixel is drawn from p(x|z), and at temperature 1 an image is an exact
-        draw from the model; without, it is the level nearest to the mean of p(x|z).
-
-        Raises:
-            ValueError: temperature not above 0 or not finite, n below 0, or a label.
-        """
-        if not (math.isfinite(temperature) and temperature > 0):
-            raise ValueError(f"temperature must be finite and above 0, found {temperature}")
-        if label is not None:
-            raise ValueError(f"label: {type(self).__name__} has no labels to sample from")
-        if n < 0:
-            raise ValueError(f"n must be at least 0, found {n}")
-        z = temperature * self.prior().sample(torch.Size([n]))
-        return self._images(z, self.sample_pixels)
-
-    @torch.no_grad()
     def latents_to_images(self, z: Tensor) -> Tensor:
         """z [B, D] -> uint8 [B, C, H, W], the level nearest to the mean of p(x|z).
 
         Raises:
             ValueError: z of another shape.
         """
-        self._check_latents(z)
-        return self._images(z.to(self._like.dtype), sample_pixels=False)
+        return self._typical(z)
 
     @torch.no_grad()
     def images_to_latents(self, x: Tensor) -> Tensor:
         """x uint8 [B, C, H, W] -> the mean of q(z|x), [B, D]."""
         return self.encode(x).mean
-
-    def _images(self, z: Tensor, sample_pixels: bool) -> Tensor:
-        images = torch.empty(len(z), *self.spec.shape, dtype=torch.uint8, device=z.device)
-        for start in range(0, len(z), self._chunk()):
-            piece = slice(start, start + self._chunk())
-            p = self._likelihood(z[piece])
-            images[piece] = (p.sample() if sample_pixels else p.mean.round()).to(torch.uint8)
-        return images
-
-    def _chunk(self) -> int:
-        """How many latents to decode at once."""
-        return max(1, CHUNK_BYTES // (self._floats_per_image * self._like.element_size()))
-
-    def _check_latents(self, z: Tensor) -> None:
-        if z.ndim != 2 or z.shape[1] != self.latent_dim:
-            raise ValueError(f"latents must be [B, {self.latent_dim}], found {list(z.shape)}")
 
 
 class ConvVAE(VAE):
@@ -268,29 +311,22 @@ class ConvVAE(VAE):
         mixtures: int,
         sample_pixels: bool,
     ) -> None:
-        channels_in, height, width = spec.shape
-        if min(height, width) < 8:
-            raise ValueError(
-                f"images are {height}x{width}, the smallest that this model takes is 8x8; "
-                "set dataset.image_size=8 or more, or model=vae_mlp"
-            )
-        _check_positive("latent_dim", latent_dim)
-        _check_positive("channels", *channels)
-        _check_positive("hidden", hidden)
-        if not 0 <= dropout < 1:
-            raise ValueError(f"model.dropout must be at least 0 and below 1, found {dropout}")
-        per_value = pixel_parameters(likelihood, spec.levels, mixtures)
-        encoder = ConvEncoder(spec.shape, channels, hidden, 2 * latent_dim, activation, dropout)
-        out_shape = (per_value * channels_in, height, width)
-        decoder = ConvDecoder(latent_dim, out_shape, channels, hidden, activation)
-        start = initial_pixel_parameters(likelihood, spec.levels, mixtures)
-        _start_output(decoder.output, start.repeat_interleave(channels_in))
+        check_positive("latent_dim", latent_dim)
+        networks = encoder_decoder(
+            "conv",
+            spec.shape,
+            codes=2 * latent_dim,
+            latents=latent_dim,
+            start=start_of_pixels(spec, likelihood, mixtures),
+            channels=channels,
+            hidden=[hidden],
+            activation_name=activation,
+            dropout=dropout,
+        )
         super().__init__(
             spec,
             latent_dim=latent_dim,
-            encoder=encoder,
-            decoder=decoder,
-            widest=decoder.widest,
+            networks=networks,
             likelihood=likelihood,
             mixtures=mixtures,
             sample_pixels=sample_pixels,
@@ -324,20 +360,21 @@ class MLPVAE(VAE):
         mixtures: int,
         sample_pixels: bool,
     ) -> None:
-        _check_positive("latent_dim", latent_dim)
-        _check_positive("hidden", *hidden)
-        channels, height, width = spec.shape
-        per_value = pixel_parameters(likelihood, spec.levels, mixtures)
-        encoder = MLP([spec.dims, *hidden, 2 * latent_dim], activation)
-        decoder = MLP([latent_dim, *reversed(hidden), per_value * spec.dims], activation)
-        start = initial_pixel_parameters(likelihood, spec.levels, mixtures)
-        _start_output(decoder[-1], start.repeat_interleave(spec.dims))
+        check_positive("latent_dim", latent_dim)
+        networks = encoder_decoder(
+            "mlp",
+            spec.shape,
+            codes=2 * latent_dim,
+            latents=latent_dim,
+            start=start_of_pixels(spec, likelihood, mixtures),
+            channels=[],
+            hidden=hidden,
+            activation_name=activation,
+        )
         super().__init__(
             spec,
             latent_dim=latent_dim,
-            encoder=nn.Sequential(nn.Flatten(), encoder),
-            decoder=nn.Sequential(decoder, nn.Unflatten(1, (per_value * channels, height, width))),
-            widest=max(hidden),
+            networks=networks,
             likelihood=likelihood,
             mixtures=mixtures,
             sample_pixels=sample_pixels,
@@ -347,17 +384,3 @@ class MLPVAE(VAE):
 def _at_least_float32(x: Tensor) -> Tensor:
     """Autocast's half precision widened, so that the KL is not computed in it; other dtypes kept."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-
-
-def _start_output(layer: nn.Module, values: Tensor) -> None:
-    """Add `values` to the bias of the decoder's last layer."""
-    assert isinstance(layer, nn.Linear | nn.ConvTranspose2d)
-    assert layer.bias is not None
-    with torch.no_grad():
-        layer.bias += values
-
-
-def _check_positive(setting: str, *values: int) -> None:
-    if not values or min(values) < 1:
-        found = ", ".join(map(str, values)) or "nothing"
-        raise ValueError(f"model.{setting} must be at least 1, found {found}")

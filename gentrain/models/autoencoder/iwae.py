@@ -1,0 +1,181 @@
+"""The importance-weighted autoencoder, with one stochastic layer or more.
+
+[1] Burda, Grosse & Salakhutdinov 2016, "Importance Weighted Autoencoders", arXiv:1509.00519.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Size, Tensor, nn
+from torch.distributions import Independent
+
+from gentrain.contracts import Batch, DataSpec, ImagesToLatents, check_images
+from gentrain.layers.encoder_decoder import check_positive, encoder_decoder
+from gentrain.layers.mlp import MLP
+from gentrain.models.autoencoder.vae import (
+    LatentVariableModel,
+    diagonal_gaussian,
+    standard_gaussian,
+    start_of_pixels,
+)
+
+
+class IWAE(LatentVariableModel, ImagesToLatents):
+    """Trains on L_k = E[log 1/k sum_i p(x, h_i) / q(h_i|x)] with k draws h_i ~ q(h|x), [1] equation 8.
+
+    p(h, x) = p(h_L) p(h_(L-1)|h_L) .. p(x|h_1) and q(h|x) = q(h_1|x) q(h_2|h_1) .. q(h_L|h_(L-1)), with
+    p(h_L) = N(0, I) and every other factor over h a Gaussian from a fully connected network ([1]
+    equations 1 and 5). With k = 1 it is a VAE; one stochastic layer is L = 1.
+
+    For commands, the latents z [B, D] of all layers lie beside one another, and those of layer l < L are
+    (h_l - mu) / sigma with mu and sigma of p(h_l|h_(l+1)): then p(z) = N(0, I) whatever L is.
+
+    Args:
+        spec: what the images are.
+        latents: latent dimensions of h_1 .. h_L; D is their sum.
+        hidden: hidden units of the network of q(h_l|h_(l-1)) for each layer l (h_0 is x); that of
+            p(h_(l-1)|h_l) has them in reverse.
+        activation: one of `layers.activation.ACTIVATIONS`.
+        k: draws of h per image in training.
+        likelihood: p(x|h_1), one of `distributions.LIKELIHOODS`.
+        mixtures: components of a logistic mixture.
+        sample_pixels: whether `sample` draws the pixels from p(x|h_1) or takes their mean.
+
+    Raises:
+        ValueError: a setting out of its range, or `hidden` of another number of layers than `latents`.
+    """
+
+    latent_prior = "gaussian"
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        latents: Sequence[int],
+        hidden: Sequence[Sequence[int]],
+        activation: str,
+        k: int,
+        likelihood: str,
+        mixtures: int,
+        sample_pixels: bool,
+    ) -> None:
+        check_positive("latents", *latents)
+        check_positive("k", k)
+        if len(hidden) != len(latents):
+            raise ValueError(
+                f"model.hidden must be {len(latents)} lists, one for each of model.latents, found {hidden}"
+            )
+        for units in hidden:
+            check_positive("hidden", *units)
+        networks = encoder_decoder(
+            "mlp",
+            spec.shape,
+            codes=2 * latents[0],
+            latents=latents[0],
+            start=start_of_pixels(spec, likelihood, mixtures),
+            channels=[],
+            hidden=hidden[0],
+            activation_name=activation,
+        )
+        super().__init__(
+            spec,
+            latent_dim=sum(latents),
+            networks=networks,
+            likelihood=likelihood,
+            mixtures=mixtures,
+            sample_pixels=sample_pixels,
+        )
+        self.latents = tuple(latents)
+        self.k = k
+        layers = list(zip(latents, latents[1:], hidden[1:], strict=False))
+        #: h_l -> parameters of q(h_(l+1)|h_l), and h_(l+1) -> parameters of p(h_l|h_(l+1)).
+        self.up = nn.ModuleList(MLP([low, *units, 2 * high], activation) for low, high, units in layers)
+        self.down = nn.ModuleList(
+            MLP([high, *reversed(units), 2 * low], activation) for low, high, units in layers
+        )
+
+    # The paper.
+
+    def _negative_log_weights(self, x: Tensor, q: Independent, k: int) -> tuple[Tensor, Tensor]:
+        """-log p(x|h_1) and log q(h|x) - log p(h) at k draws h ~ q(h|x), [k, B] each; q is q(h_1|x)."""
+        h = q.rsample(Size([k]))  # [k, B, D_1]
+        p = super()._likelihood(h.flatten(0, 1))
+        reconstruction = -p.log_prob(x.repeat(k, 1, 1, 1)).unflatten(0, (k, -1))
+        log_ratio = q.log_prob(h)
+        for up, down in zip(self.up, self.down, strict=True):
+            q = diagonal_gaussian(up(h))
+            above = q.rsample()  # [k, B, D_(l+1)]
+            log_ratio = log_ratio + q.log_prob(above) - diagonal_gaussian(down(above)).log_prob(h)
+            h = above
+        return reconstruction, log_ratio - standard_gaussian(h.shape[-1], h).log_prob(h)
+
+    def log_weights(self, x: Tensor, q: Independent, k: int, *y: Tensor) -> Tensor:
+        """log p(x, h_i) - log q(h_i|x) for k draws h_i ~ q(h|x), [k, B]; q is q(h_1|x)."""
+        reconstruction, log_ratio = self._negative_log_weights(x, q, k)
+        return -(reconstruction + log_ratio)
+
+    def elbo_terms(self, x: Tensor, *y: Tensor) -> tuple[Tensor, Tensor]:
+        """The two terms of -ELBO, [B] each in nats per image, with one draw of h.
+
+        -log p(x|h_1), and log q(h|x) - log p(h), which is KL(q(h|x) || p(h)) on average: it has no closed
+        form with more than one layer.
+        """
+        reconstruction, log_ratio = self._negative_log_weights(x, self._posterior(x), 1)
+        return reconstruction[0], log_ratio[0]
+
+    def loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """-L_k in nats per image, averaged over the batch.
+
+        Its gradient is that of the log weights under the normalised weights w_i / sum_j w_j ([1] equation
+        14), which is what logsumexp differentiates to. The terms logged are those of -ELBO over the same
+        draws, and 1 / sum_i of the squared normalised weights: of k draws, how many count.
+        """
+        reconstruction, kl = self._negative_log_weights(batch.x, self._posterior(batch.x), self.k)
+        log_w = -(reconstruction + kl)  # [k, B]
+        bound = log_w.logsumexp(0) - math.log(self.k)  # [B]
+        normalised = log_w.detach().softmax(0)
+        terms = {
+            "reconstruction": reconstruction.detach().mean(),
+            "kl": kl.detach().mean(),
+            "effective_samples": normalised.square().sum(0).reciprocal().mean(),
+        }
+        return -bound.mean(), terms
+
+    # What commands ask for.
+
+    def _likelihood(self, z: Tensor, *y: Tensor) -> Independent:
+        """p(x|z): z [B, D] of all layers, down to h_1."""
+        *lower, h = z.split(self.latents, dim=1)
+        for noise, down in zip(reversed(lower), reversed(self.down), strict=True):
+            p = diagonal_gaussian(down(h))
+            h = p.mean + p.stddev * noise
+        return super()._likelihood(h)
+
+    @torch.no_grad()
+    def images_to_latents(self, x: Tensor) -> Tensor:
+        """x uint8 [B, C, H, W] -> z [B, D] of the mean of q(h_1|x), that of q(h_2|h_1) there, and so on.
+
+        Raises:
+            ValueError: images that the model was not built for.
+        """
+        check_images(x, self.spec)
+        h = self._posterior(x).mean
+        z = []
+        for up, down in zip(self.up, self.down, strict=True):
+            above = diagonal_gaussian(up(h)).mean
+            p = diagonal_gaussian(down(above))
+            z.append((h - p.mean) / p.stddev)
+            h = above
+        return torch.cat([*z, h], dim=1)
+
+    @torch.no_grad()
+    def latents_to_images(self, z: Tensor) -> Tensor:
+        """z [B, D] -> uint8 [B, C, H, W], the level nearest to the mean of p(x|z).
+
+        Raises:
+            ValueError: z of another shape.
+        """
+        return self._typical(z)

@@ -1,0 +1,293 @@
+import math
+
+import pytest
+import torch
+from enumerating import all_images, images, vivid
+from surviving import survives
+from torch.distributions import Bernoulli, Normal
+
+from gentrain.contracts import Batch, DataSpec
+from gentrain.models.autoencoder import vae
+from gentrain.models.autoencoder.iwae import IWAE
+from gentrain.models.autoencoder.vae import MLPVAE
+
+DIGITS = DataSpec(shape=(1, 8, 8), levels=17)
+TINY = DataSpec(shape=(1, 2, 2), levels=2)
+ONE = {"latents": [3], "hidden": [[8, 7]]}
+TWO = {"latents": [4, 3], "hidden": [[8, 7], [6, 5]]}
+THREE = {"latents": [4, 3, 2], "hidden": [[8], [6], [5]]}
+DEPTHS = pytest.mark.parametrize("layers", [ONE, TWO, THREE], ids=["1", "2", "3"])
+
+
+def iwae(spec=DIGITS, **settings):
+    defaults = {
+        "activation": "tanh",
+        "k": 5,
+        "likelihood": "auto",
+        "mixtures": 2,
+        "sample_pixels": False,
+    }
+    return IWAE(spec, **defaults | TWO | settings)
+
+
+def tiny(layers, **settings):
+    """One latent dimension per layer, so that p(x) can be integrated."""
+    torch.manual_seed(2)
+    model = iwae(TINY, latents=[1] * layers, hidden=[[6]] * layers, **settings)
+    vivid(model, gain=1.7)
+    with torch.no_grad():  # broad factors, which a grid resolves and importance sampling covers
+        for p in [*model.encoder.parameters(), *model.up.parameters(), *model.down.parameters()]:
+            p.mul_(0.4)
+    return model
+
+
+@torch.no_grad()
+def integrated_log_p(model, x):
+    """log p(x) by the trapezoidal rule over h_1 and, with two layers, h_2; without `_likelihood`."""
+    grid = torch.linspace(-14, 14, 561, dtype=torch.float64)
+    log_step = math.log(grid[1] - grid[0])
+    log_p = Normal(0.0, 1.0).log_prob(grid)  # p(h_L) on the grid
+    for down in reversed(model.down):
+        mu, s = down(grid[:, None]).chunk(2, 1)
+        sigma = (7 * torch.tanh(s / 7)).exp()
+        log_p = (Normal(mu, sigma).log_prob(grid) + log_p[:, None]).logsumexp(0) + log_step  # p(h_(l-1))
+    logits = model.decoder(grid[:, None])
+    log_x = torch.stack([Bernoulli(logits=logits).log_prob(one.double()).flatten(1).sum(1) for one in x])
+    return (log_x + log_p).logsumexp(1) + log_step
+
+
+# The log weights and the bound
+
+
+def by_hand(model, x, k):
+    """log p(x, h) - log q(h|x) of two stochastic layers, [k, B]; [1] equations 1, 5 and 8."""
+
+    def normal(outputs):
+        mu, s = outputs.chunk(2, -1)
+        return Normal(mu, (7 * torch.tanh(s / 7)).exp())
+
+    q1 = normal(model.encoder(2.0 * x.double() / (model.spec.levels - 1) - 1))
+    h1 = q1.mean + q1.stddev * torch.randn(k, *q1.mean.shape, dtype=torch.float64)
+    q2 = normal(model.up[0](h1))
+    h2 = q2.mean + q2.stddev * torch.randn_like(q2.mean)
+    p1 = normal(model.down[0](h2))
+    log_x = torch.stack(
+        [Bernoulli(logits=model.decoder(h)).log_prob(x.double()).flatten(1).sum(1) for h in h1]
+    )
+    log_p = log_x + p1.log_prob(h1).sum(-1) + Normal(0.0, 1.0).log_prob(h2).sum(-1)
+    return log_p - q1.log_prob(h1).sum(-1) - q2.log_prob(h2).sum(-1)
+
+
+def test_log_weights_of_two_layers_by_hand():
+    torch.manual_seed(0)
+    model = vivid(iwae(TINY), gain=1.3)
+    x = images(TINY, 5)
+    torch.manual_seed(1)
+    found = model.log_weights(x, model._posterior(x), 4)
+    torch.manual_seed(1)
+    expected = by_hand(model, x, 4)
+    assert found.shape == (4, 5)
+    torch.testing.assert_close(found, expected)
+    direction = torch.randn(4, 5, dtype=torch.float64)
+    gradients = [
+        torch.autograd.grad((w * direction).sum(), list(model.parameters())) for w in (found, expected)
+    ]
+    for one, other in zip(*gradients, strict=True):  # through every draw and every factor
+        torch.testing.assert_close(one, other)
+    torch.manual_seed(1)
+    loss, terms = model.loss(Batch(x), 0)
+    torch.manual_seed(1)
+    log_w = by_hand(model, x, 5)
+    torch.testing.assert_close(loss, -(log_w.exp().mean(0).log()).mean())
+    torch.testing.assert_close(terms["reconstruction"] + terms["kl"], -log_w.mean())
+
+
+def test_log_weights_of_one_layer_are_the_vaes():
+    torch.manual_seed(0)
+    model = vivid(iwae(**ONE), gain=1.2)
+    plain = MLPVAE(
+        DIGITS,
+        latent_dim=3,
+        hidden=[8, 7],
+        activation="tanh",
+        likelihood="auto",
+        mixtures=2,
+        sample_pixels=False,
+    ).double()
+    plain.load_state_dict(model.state_dict())
+    x = images(DIGITS, 4)
+    found = []
+    for m in (model, plain):
+        torch.manual_seed(1)
+        found.append(m.log_weights(x, m._posterior(x), 6))
+    torch.testing.assert_close(*found)
+
+
+@DEPTHS
+def test_the_gradient_is_that_of_the_log_weights_under_the_normalised_detached_weights(layers):
+    """Equation 14; neither a softmax over losses, nor weights that are differentiated, nor the plain mean."""
+    torch.manual_seed(0)
+    model = vivid(iwae(TINY, k=7, **layers), gain=1.3)
+    x = images(TINY, 5)
+    torch.manual_seed(1)
+    model.loss(Batch(x), 0)[0].backward()
+    torch.manual_seed(1)
+    log_w = model.log_weights(x, model._posterior(x), 7)
+    w = log_w.detach().exp()
+    weighted = -(w / w.sum(0) * log_w).sum(0).mean()
+    mean = -log_w.mean()
+    by_weights = torch.autograd.grad(weighted, list(model.parameters()), retain_graph=True)
+    by_mean = torch.autograd.grad(mean, list(model.parameters()))
+    for p, expected, other in zip(model.parameters(), by_weights, by_mean, strict=True):
+        torch.testing.assert_close(p.grad, expected)
+        assert (p.grad - other).abs().max() > 1e-4
+    assert w.std(0).min() > 0
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_bounds_rise_with_samples_and_stay_below_the_integral(layers):
+    model = tiny(layers)
+    x = images(TINY, 3, seed=5)
+    log_p = integrated_log_p(model, x)
+    repeats = 3000
+    many = x.repeat_interleave(repeats, 0)
+    means, errors = [], []
+    for k in (None, 1, 5, 50):
+        bound, kind = model.log_likelihood(many, samples=k)
+        assert kind == ("ELBO" if k is None else f"IWAE-{k}")
+        means.append(bound.view(3, repeats).mean(1))
+        errors.append(bound.view(3, repeats).std(1) / repeats**0.5)
+    elbo, one, five, fifty = means
+    assert ((elbo - one).abs() < 5 * (errors[0] + errors[1])).all()
+    assert (one + 5 * errors[1] < five).all()
+    assert (five + 5 * errors[2] < fifty).all()
+    assert (fifty < log_p + 5 * errors[3]).all()
+    tight, _ = model.log_likelihood(x, samples=100_000)
+    torch.testing.assert_close(tight, log_p, atol=0.05, rtol=0)
+
+
+def test_k_changes_the_loss():
+    model = tiny(2)
+    x = images(TINY, 1).repeat(4000, 1, 1, 1)
+    found = {}
+    for k in (1, 10):
+        model.k = k
+        torch.manual_seed(0)
+        loss, terms = model.loss(Batch(x), 0)
+        found[k] = loss.item()
+        assert 1 <= terms["effective_samples"] <= k
+        assert not any(term.requires_grad for term in terms.values())
+    assert found[10] < found[1] - 0.05
+
+
+def test_the_decoder_runs_once_over_all_draws():
+    model = iwae(k=6)
+    sizes = []
+    model.decoder.register_forward_hook(lambda _m, _i, out: sizes.append(len(out)))
+    model.loss(Batch(images(DIGITS, 4)), 0)
+    assert sizes == [24]
+
+
+def test_effective_samples():
+    model = iwae(k=4)
+    x = images(DIGITS, 3)
+    log_w = torch.tensor([[0.0, 0.0, 50.0], [0.0, 0.0, 0.0], [0.0, -99.0, 0.0], [0.0, -99.0, 0.0]])
+    model._negative_log_weights = lambda *_: (-log_w, torch.zeros_like(log_w))
+    _, terms = model.loss(Batch(x), 0)
+    assert terms["effective_samples"].item() == pytest.approx((4 + 2 + 1) / 3)
+
+
+# Latents and samples
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_pixels_drawn_follow_the_model(layers):
+    model = tiny(layers, sample_pixels=True)
+    x = all_images(TINY)
+    p = integrated_log_p(model, x).exp()
+    assert p.sum().item() == pytest.approx(1, abs=1e-6)
+    assert p.max() > 2 * p.median()
+    n = 40_000
+    seen = (model.sample(n)[:, None] == x).flatten(2).all(2).double().mean(0)
+    assert ((seen - p).abs() < 5 * (p * (1 - p) / n).sqrt() + 1e-9).all()
+
+
+@DEPTHS
+def test_latents_of_an_image_lead_back_to_the_mean_of_the_first_layer(layers):
+    torch.manual_seed(0)
+    model = vivid(iwae(**layers), gain=1.2)
+    x = images(DIGITS, 4)
+    z = model.images_to_latents(x)
+    assert z.shape == (4, model.latent_dim) == (4, sum(layers["latents"]))
+    assert model.latent_prior == "gaussian"
+    seen = []
+    model.decoder.register_forward_hook(lambda _m, inputs, _o: seen.append(inputs[0]))
+    made = model.latents_to_images(z)
+    torch.testing.assert_close(torch.cat(seen), model._posterior(x).mean)
+    assert (made.dtype, made.shape) == (torch.uint8, x.shape)
+
+
+def test_chunks_are_bounded(monkeypatch):
+    model = iwae()
+    monkeypatch.setattr(vae, "CHUNK_BYTES", 5 * model._floats_per_image * 4)
+    sizes = []
+    model.decoder.register_forward_hook(lambda _m, _i, out: sizes.append(len(out)))
+    x = images(DIGITS, 7)
+    for work, total in (
+        (lambda: model.log_likelihood(x, samples=9), 63),
+        (lambda: model.log_likelihood(x), 7),
+        (lambda: model.sample(12), 12),
+        (lambda: model.latents_to_images(torch.randn(12, 7)), 12),
+    ):
+        sizes.clear()
+        work()
+        assert max(sizes) <= 5
+        assert sum(sizes) == total
+
+
+# Construction
+
+
+def test_the_networks_are_the_papers():
+    model = iwae(DataSpec(shape=(1, 28, 28), levels=2), latents=[100, 50], hidden=[[200, 200], [100, 100]])
+
+    def sizes(net):
+        return [list(m.weight.shape) for m in net.modules() if hasattr(m, "weight")]
+
+    assert sizes(model.encoder) == [[200, 784], [200, 200], [200, 200]]  # 100 means, 100 deviations
+    assert sizes(model.up) == [[100, 100], [100, 100], [100, 100]]  # 50 and 50
+    assert sizes(model.down) == [[100, 50], [100, 100], [200, 100]]
+    assert sizes(model.decoder) == [[200, 100], [200, 200], [784, 200]]
+
+
+@DEPTHS
+def test_it_survives(layers):
+    survives(lambda: iwae(k=3, **layers), Batch(images(DIGITS, 8)))
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("k", 0),
+        ("latents", []),
+        ("latents", [4, 0]),
+        ("hidden", [[8]]),
+        ("hidden", [[8], []]),
+        ("hidden", [[8], [0]]),
+        ("activation", "sine"),
+        ("likelihood", "gauss"),
+    ],
+)
+def test_settings_out_of_range_are_named(setting, value):
+    with pytest.raises(ValueError, match=rf"model\.{setting}.*found"):
+        iwae(**{setting: value})
+
+
+def test_wrong_inputs_are_refused():
+    model = iwae()
+    with pytest.raises(ValueError, match=r"latents must be \[B, 7\]"):
+        model.latents_to_images(torch.zeros(2, 3))
+    with pytest.raises(ValueError, match="images must be uint8"):
+        model.images_to_latents(torch.zeros(1, 1, 8, 8))
+    with pytest.raises(ValueError, match="label: IWAE has no labels"):
+        model.sample(1, torch.zeros(1, dtype=torch.int64))
