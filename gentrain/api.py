@@ -116,7 +116,7 @@ def load_checkpoint(
         model = build_model(config.model, spec, trust)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    check_same_model(model, state, str(path))
+    check_same_model(model, str(config.names.model), state, str(path))
     model.load_state_dict(state["ema"] if ema and state["ema"] else state["model"])
     return Loaded(model.to(device).eval(), config, int(state["step"]), path, state)
 

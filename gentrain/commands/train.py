@@ -99,7 +99,7 @@ def run(
                 print_dry_run(config, trainer, place, previous)
             return {}
         if config.init is not None and state is None:
-            start_from(trainer, config.init)
+            start_from(trainer, config.names.model, config.init)
         if state is not None:
             trainer.load_state_dict(state, config.resume_inexact)
             del state
@@ -201,11 +201,11 @@ def reopen(
     return run, state, conform(TrainConfig, saved), problems
 
 
-def start_from(trainer: Trainer, place: str) -> None:
+def start_from(trainer: Trainer, name: str, place: str) -> None:
     """Take a checkpoint's weights into a new run; its averaged weights where it has them."""
     path = runs.find_checkpoint(place)
     state = read_checkpoint(path)
-    check_same_model(trainer.model, state, str(path))
+    check_same_model(trainer.model, name, state, str(path))
     weights = state["ema"] or state["model"]
     trainer.model.load_state_dict(weights)
     if trainer.ema:

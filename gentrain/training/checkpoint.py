@@ -205,8 +205,10 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     return state
 
 
-def check_same_model(model: torch.nn.Module, state: dict[str, Any], where: str = "the checkpoint") -> None:
-    """Hold the weights in `state` against `model`'s.
+def check_same_model(
+    model: torch.nn.Module, name: str, state: dict[str, Any], where: str = "the checkpoint"
+) -> None:
+    """Hold the weights in `state` against `model`'s, which the user knows as `name`.
 
     Raises:
         UserError: says which model the checkpoint is of, and the first keys that differ.
@@ -216,14 +218,13 @@ def check_same_model(model: torch.nn.Module, state: dict[str, Any], where: str =
     if own == other:
         return
     differ = [
-        f"{name} ({describe(own.get(name))} here, {describe(other.get(name))} there)"
-        for name in [*own, *(n for n in other if n not in own)]
-        if own.get(name) != other.get(name)
+        f"{key} ({describe(own.get(key))} here, {describe(other.get(key))} there)"
+        for key in [*own, *(n for n in other if n not in own)]
+        if own.get(key) != other.get(key)
     ]
-    raise UserError(
-        f"{where} is a {state.get('names', {}).get('model', 'model')} that does not fit this "
-        f"{type(model).__name__}: {len(differ)} weights differ, first {', '.join(differ[:3])}"
-    )
+    there = state.get("names", {}).get("model", "model")
+    what = f"is a {there}, not a {name}" if there != name else f"is a {there} of another size or other data"
+    raise UserError(f"{where} {what}: {len(differ)} weights differ, first {', '.join(differ[:3])}")
 
 
 def describe(shape: tuple[int, ...] | None) -> str:

@@ -325,7 +325,7 @@ class Trainer:
         Raises:
             UserError: state of another model, or without random state.
         """
-        check_same_model(self.model, state)
+        check_same_model(self.model, self.identity["names"].get("model", "model"), state)
         try:
             self._restore(state, inexact)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:

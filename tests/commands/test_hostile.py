@@ -305,7 +305,7 @@ def test_another_models_weights(gentrain: Callable[..., Ended], bad: State, trai
     """A vae where a vae_mlp is asked for, by every way in, `init` above all."""
     conv = checkpoint.load(trained.conv / "checkpoints" / "last.pt")
     save({**conv, "config": bad["config"]})
-    refused_by(gentrain, ALL, "is a vae that does not fit this MLPVAE", "weights differ, first encoder.")
+    refused_by(gentrain, ALL, "is a vae, not a vae_mlp", "weights differ, first encoder.")
 
 
 def test_weights_of_other_shapes(gentrain: Callable[..., Ended], bad: State) -> None:

@@ -72,8 +72,10 @@ def wait_for(path: Path, process: subprocess.Popen[str], seconds: float = 60) ->
 MODELS = {
     "vae": ["model=vae", "model.channels=[8,8]"],
     "vae_mlp": ["model=vae_mlp", "model.hidden=[16]", "dataset.binarize=dynamic", "train.accumulate=2"],
-    "toy_gan": toy("toy_gan", "precision=fp16"),
-    "toy_flow": toy("toy_flow", "precision=bf16"),
+    "pixelcnn": ["model=pixelcnn", "model.depth=1", "model.channels=8", "dataset.binarize=dynamic"],
+    "gan": ["model=gan", "model.channels=4", "precision=fp16"],
+    "wgan_gp": ["model=gan", "model.channels=4", "model.objective=wgan_gp", "model.n_critic=2"],
+    "glow": ["model=glow", "model.depth=2", "model.hidden=8", "precision=bf16"],
 }
 #: Everything happens often.
 OFTEN = [

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from comparing import metrics, same, same_end
-from running import COMMON, OFTEN, SUPPORT, environment, toy, wait_for
+from running import COMMON, MODELS, OFTEN, SUPPORT, environment, toy, wait_for
 
 RANKS = str(SUPPORT / "ranks.py")
 
@@ -35,13 +35,9 @@ def finish(process: subprocess.Popen[str], status: int = 0) -> str:
     return out
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [["model=vae_mlp", "model.hidden=[16]", "train.ema=0.9"], toy("toy_gan"), toy("toy_flow")],
-    ids=["vae_mlp", "toy_gan", "toy_flow"],
-)
-def test_replicas_stay_bit_identical(tmp_path: Path, arguments: list[str]) -> None:
-    out = finish(torchrun(tmp_path, 2, *arguments, *COMMON, "train.steps=20"))
+@pytest.mark.parametrize("name", MODELS)
+def test_replicas_stay_bit_identical(tmp_path: Path, name: str) -> None:
+    out = finish(torchrun(tmp_path, 2, *MODELS[name], *COMMON, "train.steps=20", "train.ema=0.9"))
     assert out.count("done    step 20") == 1, "one rank speaks"
     one, two = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
     same(one, two)

@@ -93,7 +93,7 @@ def stop_at(gentrain: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch, ste
 
 
 @pytest.mark.parametrize("step", [20, 42, 43, 30])  # 1,350 training images, 32 a batch: an epoch is 42.2
-@pytest.mark.parametrize("name", ["vae_mlp", "toy_gan"])
+@pytest.mark.parametrize("name", ["vae_mlp", "wgan_gp"])
 def test_stopped_within_at_the_end_of_and_after_an_epoch(
     gentrain: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch, step: int, name: str
 ) -> None:

@@ -1,0 +1,135 @@
+"""What every model withstands: half precision, foreign and damaged checkpoints, typing mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from running import MODELS, OFTEN, Ended
+
+from gentrain.cli import main
+from gentrain.config import config_dir
+from gentrain.training import checkpoint
+
+NAMES = list(MODELS)
+
+
+def option(name: str, key: str) -> str | None:
+    """The value of `key=` among a model's arguments."""
+    return next((a.partition("=")[2] for a in MODELS[name] if a.startswith(f"{key}=")), None)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The run folder of a model trained for a few steps; once."""
+    made: dict[str, Path] = {}
+
+    def run(name: str) -> Path:
+        if name not in made:
+            folder = tmp_path_factory.mktemp(name) / "run"
+            # A picture at the end alone.
+            arguments = [*MODELS[name], *OFTEN, "train.steps=12", "train.eval_every=12", f"run_dir={folder}"]
+            assert main(["train", *arguments]) == 0
+            made[name] = folder
+        return made[name]
+
+    return run
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_draws_and_is_measured(
+    gentrain: Callable[..., Ended], trained: Callable[[str], Path], name: str
+) -> None:
+    run = trained(name)
+    drawn = gentrain("sample", f"ckpt={run}", "n=5", "out=five.png")
+    assert drawn.status == 0, drawn.err
+    assert Path("five.png").is_file()
+    measured = gentrain("eval", f"ckpt={run}", "limit=20", "samples=2")
+    if measured.status:  # an implicit model
+        assert "has no likelihood" in measured.one_line()
+        assert "metrics=[classifier]" in measured.one_line()
+    else:
+        assert "bits/dim" in measured.out
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("name", NAMES)
+def test_half_precision_keeps_the_loss_finite(
+    gentrain: Callable[..., Ended], name: str, precision: str
+) -> None:
+    arguments = [a for a in MODELS[name] if not a.startswith("precision=")]
+    quiet = ["train.eval_every=100", "train.sample_every=100", "train.checkpoint_every=100"]
+    ended = gentrain(
+        "train", *arguments, *OFTEN, *quiet, f"precision={precision}", "train.steps=6", "run_dir=run"
+    )
+    assert ended.status == 0, ended.err  # a loss that is not finite stops the run with status 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_damaged_checkpoint_is_refused(
+    gentrain: Callable[..., Ended], trained: Callable[[str], Path], name: str
+) -> None:
+    content = bytearray((trained(name) / "checkpoints" / "last.pt").read_bytes())
+    content[len(content) // 2] ^= 1
+    Path("flipped.pt").write_bytes(content)
+    ended = gentrain("sample", "ckpt=flipped.pt", "out=x.png")
+    assert ended.status == 2
+    assert "corrupt" in ended.one_line()
+    assert not Path("x.png").exists()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_another_models_weights_are_refused(
+    gentrain: Callable[..., Ended], trained: Callable[[str], Path], name: str
+) -> None:
+    other = next(n for n in NAMES if option(n, "model") != option(name, "model"))
+    ended = gentrain("train", *MODELS[name], *OFTEN, f"init={trained(other)}", "run_dir=new")
+    assert ended.status == 2
+    assert f"is a {option(other, 'model')}, not a {option(name, 'model')}" in ended.one_line()
+    assert not Path("new").exists()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_settings_typo_gets_the_nearest_name(gentrain: Callable[..., Ended], name: str) -> None:
+    model = option(name, "model")
+    settings = yaml.safe_load((config_dir() / "model" / f"{model}.yaml").read_text())["model"]
+    right = next(key for key in settings if not key.startswith("_"))
+    wrong = right + "x"
+    ended = gentrain("train", f"model={model}", "dataset=digits", f"+model.{wrong}=1")
+    assert ended.status == 2
+    assert f"model.{wrong}" in ended.one_line()
+    assert f"model.{right}" in ended.one_line()
+    assert not Path("outputs").exists()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("bad", ["temperature=0", "temperature=-1", "temperature=nan", "label=3"])
+def test_what_cannot_be_drawn_is_refused(
+    gentrain: Callable[..., Ended], trained: Callable[[str], Path], name: str, bad: str
+) -> None:
+    ended = gentrain("sample", f"ckpt={trained(name)}", bad, "out=x.png")
+    assert ended.status == 2
+    assert bad.partition("=")[0] in ended.one_line()
+    assert not Path("x.png").exists()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_other_data_than_in_training_are_refused(
+    gentrain: Callable[..., Ended], trained: Callable[[str], Path], name: str
+) -> None:
+    """A checkpoint that says of itself that its images are larger than the data's."""
+    state = checkpoint.load(trained(name) / "checkpoints" / "last.pt")
+    levels = state["spec"]["levels"]
+    config = state["config"]
+    assert "binarize: " in config
+    # The same weights fit both: only the data's levels differ.
+    other = config.replace("binarize: dynamic", "binarize: none") if levels == 2 else None
+    other = other or config.replace("binarize: none", "binarize: fixed")
+    checkpoint.save({**state, "config": other}, Path("other.pt"))
+    verb = ("eval", "limit=4", "metrics=[classifier]", "n=4")
+    ended = gentrain(*verb, "ckpt=other.pt")
+    assert ended.status == 2
+    line = ended.one_line()
+    assert f"trained on [1, 8, 8] with {levels}; set dataset.root" in line
