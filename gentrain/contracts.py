@@ -272,7 +272,15 @@ class Completes(ABC):
 
     @abstractmethod
     def complete(self, x: Tensor, known: Tensor) -> Tensor:
-        """x uint8 [B, C, H, W], known bool [B, C, H, W] -> uint8 [B, C, H, W], known pixels kept."""
+        """x uint8 [B, C, H, W], known bool [B, C, H, W] -> uint8 [B, C, H, W], known pixels kept.
+
+        Raises:
+            ValueError: images that the model was not built for, or `known` of another shape or dtype.
+        """
+
+    def note(self, known: Tensor) -> str | None:
+        """What the user should know of completing with `known`, bool [B, C, H, W], in one line."""
+        return None
 
 
 class Translates(ABC):

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 from tqdm import tqdm
 
+from gentrain import progress
 from gentrain.commands.trained import capable, ckpt_argument, device_of, open_model, out_path
 from gentrain.config import conform
 from gentrain.contracts import Samples
@@ -43,7 +44,10 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
         valid = f"0 to {spec.classes - 1}" if spec.classes else "none: the data have no labels"
         raise UserError(f"label={config.label}: expected {valid}")
     parts: list[Tensor] = []
-    with torch.no_grad(), tqdm(total=config.n, unit="image", disable=None) as bar:
+    # A bar of images where they come in several parts; a slow model shows one of its own within each.
+    hidden = True if config.n <= CHUNK else None
+    bar = tqdm(total=config.n, unit="image", disable=hidden)
+    with torch.no_grad(), progress.shown(), bar:
         for start in range(0, config.n, CHUNK):
             count = min(CHUNK, config.n - start)
             label = None

@@ -1,0 +1,106 @@
+"""`gentrain complete`: images of which a part is given, and several ways to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+from PIL import Image
+from torch import Tensor
+
+from gentrain import progress
+from gentrain.commands.trained import capable, ckpt_argument, device_of, named_images, open_model, out_path
+from gentrain.config import conform
+from gentrain.contracts import Completes
+from gentrain.errors import UserError
+from gentrain.images import check_out, grid, save_png, to_display
+from gentrain.schemas import CompleteConfig
+
+#: What stands for unknown pixels in the picture, of 0 .. 255.
+GREY = 128
+
+
+def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) -> None:
+    """Fill in images; write one row each: the image, what is given of it, `n` ways to go on.
+
+    Raises:
+        UserError: a model that cannot complete, images or a mask that cannot be read or do not fit.
+    """
+    config = conform(CompleteConfig, config)
+    loaded = open_model(config)
+    model = capable(loaded, Completes, "complete")
+    spec = loaded.model.spec
+    out = out_path(config, loaded, "completions.png")
+    check_out(out, (".png",))
+    mask = known_part(config.known, spec.shape)
+    x = named_images(config.images, loaded, config)
+    known = mask.to(device_of(loaded)).expand_as(x)
+    note = model.note(known)
+    with torch.no_grad(), progress.shown():
+        made = model.complete(x.repeat_interleave(config.n, 0), known.repeat_interleave(config.n, 0))
+    shown = to_display(x, spec.levels)  # [B, 1 or 3, H, W]
+    given = shown.masked_fill(~mask[: shown.shape[1]], GREY)
+    ways = to_display(made, spec.levels).unflatten(0, (len(x), config.n))  # [B, n, 1 or 3, H, W]
+    rows = torch.cat([shown[:, None], given[:, None], ways], 1)
+    save_png(grid(rows.flatten(0, 1), 256, columns=config.n + 2), out)
+    print(f"wrote   {out} ({len(x)} rows: the image, what is given, {config.n} completions)")
+    if note:
+        print(f"note    {note}")
+    print(f"next    gentrain sample {ckpt_argument(loaded)}")
+
+
+def known_part(known: str, shape: tuple[int, int, int]) -> Tensor:
+    """The mask that `known=` names: bool [C, H, W], true where pixels are given.
+
+    Raises:
+        UserError: neither a part's name nor a mask of the images' size, or one with nothing to do.
+    """
+    _, height, width = shape
+    rows, columns = torch.arange(height)[:, None], torch.arange(width)
+    centre = (rows >= height // 4) & (rows < height - height // 4)
+    centre = centre & (columns >= width // 4) & (columns < width - width // 4)
+    parts = {
+        "top": rows < height // 2,
+        "bottom": rows >= (height + 1) // 2,
+        "left": columns < width // 2,
+        "right": columns >= (width + 1) // 2,
+        "centre": centre,
+    }
+    mask = (parts[known] if known in parts else read_mask(known, list(parts), shape)).expand(shape)
+    if mask.all():
+        raise UserError(f"known={known} gives all of the {height}x{width} pixels; leave some to fill in")
+    if not mask.any():
+        raise UserError(f"known={known} gives none of the {height}x{width} pixels; see: gentrain sample")
+    return mask
+
+
+def read_mask(known: str, parts: Sequence[str], shape: tuple[int, int, int]) -> Tensor:
+    """A file's mask: bool [H, W] or [C, H, W].
+
+    Raises:
+        UserError: no such file, one that cannot be read, or of another size or other values.
+    """
+    path = Path(known).expanduser()
+    if path.suffix not in (".png", ".npy"):
+        raise UserError(f"known={known}: expected {', '.join(parts)}, or a file of a mask, .png or .npy")
+    if not path.is_file():
+        raise UserError(f"known={known}: there is no such file")
+    try:
+        if path.suffix == ".npy":
+            array = np.load(path, allow_pickle=False)
+        else:
+            with Image.open(path) as picture:
+                array = np.asarray(picture.convert("L")) > 127
+    # SyntaxError is PIL's, of a broken PNG.
+    except (OSError, ValueError, EOFError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"known={known} cannot be read: {error}") from error
+    if array.shape not in (shape, shape[1:]):
+        expected = f"{list(shape[1:])} (height, width) or {list(shape)}, like the images"
+        raise UserError(f"known={known}: expected {expected}, found {list(array.shape)}")
+    if array.dtype != np.bool_ and not np.isin(array, (0, 1)).all():
+        raise UserError(f"known={known}: expected true and false, or 1 and 0, found other values")
+    return torch.from_numpy(array.astype(np.bool_))
