@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-gpu lint types format bench bench-data bench-sample taxonomy gallery clean
+.PHONY: help install demo test test-slow test-gpu lint types format bench bench-data bench-sample bench-train taxonomy gallery clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -58,6 +58,9 @@ bench-data: $(STAMP) ## our batches against a torchvision DataLoader (needs MNIS
 
 bench-sample: $(STAMP) ## sampling pixel by pixel, naive and cached
 	$(BIN)/python scripts/bench.py sample
+
+bench-train: $(STAMP) ## training a PixelCNN, in float32 and bf16
+	$(BIN)/python scripts/bench.py train
 
 taxonomy: $(STAMP) ## one model of each kind on digits, on one page (about 5 minutes on two cores)
 	$(BIN)/python scripts/taxonomy.py

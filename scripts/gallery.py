@@ -1,8 +1,8 @@
 """The README's pictures, from real runs: `python scripts/gallery.py [PANEL ...]`.
 
-Each panel is trained, sampled, reconstructed and interpolated by the commands that it prints; what is
-kept in results/gallery/ is one picture per panel and a line on how it was made. Panels whose data are
-not under GENTRAIN_DATA are left as they are.
+Each panel is trained and drawn by the commands that stand in it; what is kept in results/gallery/ is one
+picture per panel and a line on how it was made. Panels whose data are not under GENTRAIN_DATA are left as
+they are. `python scripts/gallery.py PANEL --run FOLDER` draws from a run that is finished already.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
+
+from gentrain.training import checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 PLACE = ROOT / "results" / "gallery"
@@ -27,13 +28,25 @@ DATA = Path(os.environ.get("GENTRAIN_DATA", ROOT / "data")).resolve()
 
 @dataclass
 class Panel:
-    """One run and its pictures."""
+    """One run and its pictures.
+
+    Args:
+        name: of the picture's file.
+        title: above the picture.
+        train: arguments of `gentrain train`.
+        needs: where its data lie, or None for a data set that comes along.
+        parts: {what stands above a part: arguments of the command that draws it}.
+        evaluate: arguments of `gentrain eval`.
+        curves: {what the curve is called: its key in metrics.jsonl}; the first line of the picture's facts.
+    """
 
     name: str
     title: str
     train: list[str]
-    needs: Path | None = None
-    images: list[int] = field(default_factory=lambda: list(range(16)))
+    needs: Path | None
+    parts: dict[str, list[str]]
+    evaluate: list[str] = field(default_factory=list)
+    curves: dict[str, str] = field(default_factory=dict)
 
     @property
     def root(self) -> list[str]:
@@ -41,16 +54,56 @@ class Panel:
         return [f"dataset.root={self.needs}"] if self.needs else []
 
 
+SAMPLES = {"samples": ["sample", "n=64"]}
+OF_A_VAE = {
+    **SAMPLES,
+    "reconstructions": ["reconstruct", "images=" + ",".join(map(str, range(16)))],
+    "interpolations": ["interpolate", "rows=8", "columns=8"],
+}
 PANELS = [
-    Panel("vae_digits", "VAE on digits (8x8)", ["model=vae", "dataset=digits"]),
+    Panel("vae_digits", "VAE on digits (8x8)", ["model=vae", "dataset=digits"], None, OF_A_VAE),
     Panel(
-        "vae_mnist", "VAE on MNIST (28x28)", ["model=vae", "dataset=mnist", "train.epochs=6"], DATA / "mnist"
+        "vae_mnist",
+        "VAE on MNIST (28x28)",
+        ["model=vae", "dataset=mnist", "train.epochs=6"],
+        DATA / "mnist",
+        OF_A_VAE,
     ),
     Panel(
         "vae_cifar10",
         "VAE on a zip of colour images (CIFAR-10, 32x32)",
         ["model=vae", "dataset=folder", "train.epochs=4", "model.latent_dim=128"],
         DATA / "cifar10.zip",
+        OF_A_VAE,
+    ),
+    Panel(
+        "pixelcnn_mnist",
+        "PixelCNN on binarised MNIST (28x28)",
+        ["experiment=pixelcnn_mnist"],
+        DATA / "mnist",
+        {**SAMPLES, "completions": ["complete", "images=0,1,2,3,4,5,6,7", "known=top"]},
+        curves={"nats per training image": "loss/total"},
+    ),
+    Panel(
+        "glow_mnist",
+        "Glow on MNIST (28x28)",
+        ["experiment=glow_mnist"],
+        DATA / "mnist",
+        {
+            **SAMPLES,
+            "between test images": ["interpolate", "images=" + ",".join(map(str, range(16))), "columns=8"],
+            "from 1 to 7": ["arithmetic", "images=2,5,14,31", "plus=[7]", "minus=[1]", "strength=1.5"],
+        },
+        curves={"nats per training image": "loss/total"},
+    ),
+    Panel(
+        "dcgan_mnist",
+        "GAN on MNIST (28x28)",
+        ["experiment=dcgan_mnist"],
+        DATA / "mnist",
+        {**SAMPLES, "interpolations": ["interpolate", "rows=8", "columns=8"]},
+        ["metrics=[classifier]"],
+        {"D(x)": "loss/discriminator/d_real", "D(G(z))": "loss/discriminator/d_fake"},
     ),
 ]
 
@@ -65,32 +118,68 @@ def run(*arguments: str, cwd: str) -> str:
     return done.stdout
 
 
-def make(panel: Panel) -> None:
-    """Train, draw, and keep the panel's picture and facts."""
+def make(panel: Panel, trained: Path | None) -> None:
+    """Train (or take the run folder `trained`), draw, and keep the panel's picture and facts."""
     with tempfile.TemporaryDirectory() as folder:
-        began = time.perf_counter()
-        run("train", *panel.train, *panel.root, "run_dir=run", cwd=folder)
-        minutes = (time.perf_counter() - began) / 60
-        run("sample", "ckpt=run", "n=64", "out=samples.png", cwd=folder)
-        indices = ",".join(map(str, panel.images))
-        run("reconstruct", "ckpt=run", f"images={indices}", "out=reconstructions.png", cwd=folder)
-        run("interpolate", "ckpt=run", "rows=8", "columns=8", "out=interpolations.png", cwd=folder)
-        figures = run("eval", "ckpt=run", cwd=folder)
-        parts = {
-            part: Image.open(Path(folder) / f"{part}.png").convert("RGB")
-            for part in ("samples", "reconstructions", "interpolations")
-        }
+        place = Path(folder) / "run" if trained is None else trained
+        if trained is None:
+            run("train", *panel.train, *panel.root, f"run_dir={place}", cwd=folder)
+        parts = {}
+        if panel.curves:
+            parts["training"] = curve(place, panel.curves)
+        for name, arguments in panel.parts.items():
+            run(*arguments, f"ckpt={place}", "out=part.png", cwd=folder)
+            with Image.open(Path(folder) / "part.png") as picture:
+                parts[name] = picture.convert("RGB")
+        figures = run("eval", f"ckpt={place}", *panel.evaluate, cwd=folder)
+        state = checkpoint.load(place / "checkpoints" / "last.pt")
     PLACE.mkdir(parents=True, exist_ok=True)
     beside(panel.title, parts).save(PLACE / f"{panel.name}.png", optimize=True)
     facts = {
         "command": "gentrain train " + " ".join(panel.train),
-        "minutes": round(minutes, 1),
-        "hardware": f"{os.cpu_count()} CPU cores",
+        "minutes": round(state["seconds"] / 60, 1),
+        "hardware": f"{os.cpu_count()} CPU cores, {state['environment']['threads']} threads",
         "date": str(date.today()),
-        "figures": [line.strip() for line in figures.splitlines() if "nats" in line or "bits" in line],
+        "figures": [
+            line.strip()
+            for line in figures.splitlines()
+            if any(word in line for word in ("nats", "bits", "confidence", "right"))
+        ],
     }
     (PLACE / f"{panel.name}.json").write_text(json.dumps(facts, indent=2) + "\n")
     print(f"{panel.name}: {facts}")
+
+
+INKS = [(31, 80, 160), (190, 80, 20)]
+
+
+def curve(place: Path, keys: dict[str, str], size: tuple[int, int] = (420, 420)) -> Image.Image:
+    """The curves of metrics.jsonl by step; the range is that of all but the first tenth."""
+    lines = [json.loads(line) for line in (place / "metrics.jsonl").read_text().splitlines()]
+    series = {
+        name: [(line["step"], line[key]) for line in lines if key in line] for name, key in keys.items()
+    }
+    late = [value for points in series.values() for _, value in points[len(points) // 10 :]]
+    low, high, last = min(late), max(late), max(line["step"] for line in lines)
+    left, top, right, bottom = 58, 12, size[0] - 10, size[1] - 34
+    sheet = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(size=13)
+    draw.rectangle((left, top, right, bottom), outline=(160, 160, 160))
+    digits = 0 if high - low > 20 else 1 if high - low > 2 else 2
+    for value, y in ((high, top + 6), (low, bottom - 6)):
+        draw.text((left - 5, y), f"{value:.{digits}f}", fill=(90, 90, 90), font=font, anchor="rm")
+    draw.text(
+        ((left + right) / 2, bottom + 16), f"step 0 to {last:,}", fill=(90, 90, 90), font=font, anchor="mm"
+    )
+    for i, (name, points) in enumerate(series.items()):
+        line = []
+        for step, value in points:
+            share = (min(max(value, low), high) - low) / max(high - low, 1e-9)
+            line.append((left + (right - left) * step / last, bottom - (bottom - top) * share))
+        draw.line(line, fill=INKS[i], width=2)
+        draw.text((right - 8, top + 6 + 18 * i), name, fill=INKS[i], font=font, anchor="ra")
+    return sheet
 
 
 def beside(title: str, parts: dict[str, Image.Image], height: int = 280, gap: int = 12) -> Image.Image:
@@ -116,17 +205,21 @@ def main() -> int:
     """Make the panels that were named, or all whose data are there."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("panel", nargs="*", help=f"some of {', '.join(p.name for p in PANELS)}")
-    names = parser.parse_args().panel
+    parser.add_argument("--run", type=Path, help="a finished run of the one panel that is named")
+    arguments = parser.parse_args()
+    names = arguments.panel
     unknown = set(names) - {p.name for p in PANELS}
     if unknown:
         parser.error(f"unknown panel {', '.join(sorted(unknown))}")
+    if arguments.run and len(names) != 1:
+        parser.error("--run goes with one panel")
     for panel in PANELS:
         if names and panel.name not in names:
             continue
         if panel.needs and not panel.needs.exists():
             print(f"{panel.name}: left as it is, {panel.needs} is not there")
             continue
-        make(panel)
+        make(panel, arguments.run and arguments.run.resolve())
     return 0
 
 

@@ -70,6 +70,7 @@ class GAN(GenerativeModel, Samples, LatentsToImages):
         "reconstruct": "it maps latents to images and has no encoder back",
         "interpolate between images": "it has no encoder; without images= latents are drawn from the prior",
         "encode": "it maps latents to images and has no encoder back",
+        "arithmetic with images": "it has no encoder; without images= latents are drawn from the prior",
     }
 
     def __init__(

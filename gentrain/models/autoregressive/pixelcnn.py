@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +56,11 @@ class PixelCNN(GenerativeModel, Samples, HasLikelihood, Completes):
     Raises:
         ValueError: a setting out of its range.
     """
+
+    lacks: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("reconstruct", "interpolate", "arithmetic", "encode"),
+        "it has no latents, each pixel is drawn given those before it",
+    )
 
     def __init__(
         self,
