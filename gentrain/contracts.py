@@ -82,6 +82,11 @@ class Batch(NamedTuple):
     attributes: Tensor | None = None
     source: Tensor | None = None
 
+    @property
+    def given(self) -> Tensor | None:
+        """What the capabilities call `label`: the label, or the attributes where there is none."""
+        return self.attributes if self.label is None else self.label
+
     def map(self, f: Callable[[Tensor], Tensor]) -> Batch:
         """`f` of every part that exists."""
         rest = [None if part is None else f(part) for part in self[1:]]
@@ -187,7 +192,8 @@ class GenerativeModel(nn.Module, ABC):
         return {}
 
 
-# Capabilities: a model declares them by deriving from them, a command asks with `isinstance`.
+# Capabilities: a model declares them by deriving from them, a command asks with `isinstance`. Where they
+# take `label`, that is int64 [B] for data with labels, bool [B, A] for data with attributes alone.
 
 
 class Samples(ABC):
@@ -195,14 +201,16 @@ class Samples(ABC):
 
     @abstractmethod
     def sample(self, n: int, label: Tensor | None = None, temperature: float = 1.0) -> Tensor:
-        """`n` images, uint8 [n, C, H, W] in 0 .. levels-1; label int64 [n] or None.
+        """`n` images, uint8 [n, C, H, W] in 0 .. levels-1.
+
+        label: int64 [n], or bool [n, A] for data with attributes, or None.
 
         Raises:
             ValueError: temperature not above 0, or a label for a model without labels.
         """
 
 
-LikelihoodKind = str  # "exact", "ELBO", "IWAE-<k>" or "dequantised bound"
+LikelihoodKind = str  # "exact", "ELBO", "IWAE-<k>" or "dequantised bound"; of p(x|label): "... given labels"
 
 
 class HasLikelihood(ABC):
@@ -214,7 +222,8 @@ class HasLikelihood(ABC):
     ) -> tuple[Tensor, LikelihoodKind]:
         """x uint8 [B, C, H, W] -> (log p [B] in nats per image, kind).
 
-        `samples` is the number of importance samples where the kind takes one.
+        label: int64 [B], or bool [B, A] for data with attributes, or None; ignored by a model of p(x).
+        samples: the number of importance samples, where the kind takes one.
         """
 
 
@@ -228,6 +237,18 @@ class EncodesDecodes(ABC):
     @abstractmethod
     def decode(self, z: Tensor) -> Distribution:
         """z [B, D] -> p(x|z), batch shape [B], event shape [C, H, W], values 0 .. levels-1."""
+
+
+class Reconstructs(ABC):
+    """Shows what it makes of a batch."""
+
+    @abstractmethod
+    def reconstructions(self, batch: Batch) -> dict[str, Tensor]:
+        """{row name: uint8 [B, C, H, W]}, in the order from top to bottom; the images' own row is `batch.x`.
+
+        Raises:
+            ValueError: images that the model was not built for, or not the labels that it needs.
+        """
 
 
 class LatentsToImages(ABC):
@@ -247,12 +268,16 @@ class LatentsToImages(ABC):
         """z [B, D] -> uint8 [B, C, H, W], the most typical image of each latent."""
 
 
-class ImagesToLatents(LatentsToImages):
+class ImagesToLatents(LatentsToImages, Reconstructs):
     """Finds the latents of images too: has an inverse or an encoder."""
 
     @abstractmethod
     def images_to_latents(self, x: Tensor) -> Tensor:
         """x uint8 [B, C, H, W] -> z [B, D]."""
+
+    def reconstructions(self, batch: Batch) -> dict[str, Tensor]:
+        """{"image", "reconstruction"}: the images, and the images of their latents."""
+        return {"image": batch.x, "reconstruction": self.latents_to_images(self.images_to_latents(batch.x))}
 
 
 class Invertible(ImagesToLatents):

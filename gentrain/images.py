@@ -90,14 +90,15 @@ def check_out(out: Path, suffixes: tuple[str, ...]) -> None:
         raise UserError(f"out={out}: cannot write to {parent}: {error.strerror}") from error
 
 
-def pairs(x: Tensor, y: Tensor) -> Tensor:
-    """[B, ...] twice -> rows of eight for `grid`: eight of `x` above their eight of `y`.
+def rows_of_eight(*parts: Tensor) -> Tensor:
+    """[B, ...] several times -> rows of eight for `grid`: eight of each part, above their eight of the next.
 
-    With more than eight the last two rows are filled up with zeros, so that each stays above its own.
+    With more than eight the last rows are filled up with zeros, so that each stays above its own.
     """
     rows: list[Tensor] = []
-    for i in range(0, len(x), 8):
-        for part in (x[i : i + 8], y[i : i + 8]):
-            gap = 8 - len(part) if len(x) > 8 else 0
-            rows += [part, part.new_zeros(gap, *part.shape[1:])]
+    for i in range(0, len(parts[0]), 8):
+        for part in parts:
+            row = part[i : i + 8]
+            gap = 8 - len(row) if len(part) > 8 else 0
+            rows += [row, row.new_zeros(gap, *row.shape[1:])]
     return torch.cat(rows)

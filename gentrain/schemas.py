@@ -152,6 +152,8 @@ class SampleConfig(CheckpointConfig):
     n: int = knob(64, at_least=1)
     # Label of every image. None: without, or all labels in turn where the model needs one.
     label: Optional[int] = knob(None, at_least=0)
+    # Names of the attributes that every image has, [Male,Eyeglasses]; it has no other. None: as for label.
+    attributes: Any = None
     # How much noise, relative to training: scales latents, or divides the logits of pixels.
     temperature: float = knob(1.0, above=0)
     # A .png (one grid) or an .npz (`images` uint8 [n, C, H, W]). None: samples.png in the run folder.

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from gentrain.errors import UserError
-from gentrain.images import check_out, grid, pairs, save_png, to_display
+from gentrain.images import check_out, grid, rows_of_eight, save_png, to_display
 
 
 def images(count: int, *shape: int, levels: int = 256) -> Tensor:
@@ -117,17 +117,28 @@ def test_the_images_themselves_stay() -> None:
 @pytest.mark.parametrize("count", [1, 7, 8])
 def test_a_row_of_pairs(count: int) -> None:
     x, y = images(count, 1, 4, 4), images(count + 50, 1, 4, 4)[:count]
-    assert torch.equal(pairs(x, y), torch.cat([x, y]))
+    assert torch.equal(rows_of_eight(x, y), torch.cat([x, y]))
 
 
 @pytest.mark.parametrize("count", [9, 15, 16, 17])
 def test_rows_of_pairs_are_filled_up(count: int) -> None:
     x, y = images(count, 1, 4, 4), images(count + 50, 1, 4, 4)[:count]
-    rows = pairs(x, y).view(-1, 2, 8, 1, 4, 4)
+    rows = rows_of_eight(x, y).view(-1, 2, 8, 1, 4, 4)
     assert torch.equal(rows[:, 0].flatten(0, 1)[:count], x)
     assert torch.equal(rows[:, 1].flatten(0, 1)[:count], y)
     assert not rows[:, 0].flatten(0, 1)[count:].any()
     assert not rows[:, 1].flatten(0, 1)[count:].any()
+
+
+@pytest.mark.parametrize("count", [1, 8, 9, 17])
+@pytest.mark.parametrize("kinds", [1, 3, 4])
+def test_any_number_of_kinds_of_rows(kinds: int, count: int) -> None:
+    parts = [images(count, 1, 4, 4) // (kind + 1) for kind in range(kinds)]
+    wide = min(count, 8)
+    rows = rows_of_eight(*parts).unflatten(0, (-1, kinds, wide))
+    for kind, part in enumerate(parts):
+        assert torch.equal(rows[:, kind].flatten(0, 1)[:count], part)
+        assert not rows[:, kind].flatten(0, 1)[count:].any()
 
 
 # Files

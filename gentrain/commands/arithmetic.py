@@ -27,7 +27,9 @@ from gentrain.commands.trained import (
     ckpt_argument,
     device_of,
     label_names,
+    listed,
     named_images,
+    next_command,
     open_data,
     open_model,
     out_path,
@@ -107,7 +109,7 @@ def between_latents(model: LatentsToImages, loaded: Loaded, config: DictConfig, 
     above = f"{len(plus)} of plus, {len(minus)} of minus" if minus else f"{len(plus)} of plus"
     return [
         f"wrote   {out} (rows: {above}, the result and {len(noise)} around it, the same with pixels)",
-        f"next    gentrain interpolate {ckpt_argument(loaded)}",
+        f"next    {next_command(loaded.model, ckpt_argument(loaded), 'interpolate')}",
     ]
 
 
@@ -135,7 +137,7 @@ def along_labels(loaded: Loaded, config: DictConfig, out: Path) -> list[str]:
     save_png(grid(torch.cat(rows), levels, columns=config.columns), out)
     return [
         f"wrote   {out} ({len(x)} images by 0 to {config.strength:g} along the label, latents above pixels)",
-        f"next    gentrain interpolate {ckpt_argument(loaded)}",
+        f"next    {next_command(loaded.model, ckpt_argument(loaded), 'interpolate')}",
     ]
 
 
@@ -146,19 +148,6 @@ def shown(value: Any) -> str:
     """A list as it is typed: `[3,8]`."""
     plain = OmegaConf.to_container(value) if isinstance(value, ListConfig) else value
     return str(plain).replace(" ", "").replace("'", "")
-
-
-def listed(key: str, value: Any, what: str) -> list[Any]:
-    """The items of `key=[...]`; none where it is null.
-
-    Raises:
-        UserError: it is no list; with the list that was meant.
-    """
-    if value is None:
-        return []
-    if not isinstance(value, ListConfig):
-        raise UserError(f"{key}={value}: expected a list of {what}, e.g. {key}=[{value}]")
-    return list(OmegaConf.to_container(value))  # type: ignore[arg-type]
 
 
 def groups(key: str, value: Any, count: int) -> list[list[int]]:

@@ -13,7 +13,15 @@ from PIL import Image
 from torch import Tensor
 
 from gentrain import progress
-from gentrain.commands.trained import capable, ckpt_argument, device_of, named_images, open_model, out_path
+from gentrain.commands.trained import (
+    capable,
+    ckpt_argument,
+    device_of,
+    named_images,
+    next_command,
+    open_model,
+    out_path,
+)
 from gentrain.config import conform
 from gentrain.contracts import Completes
 from gentrain.errors import UserError
@@ -50,7 +58,7 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
     print(f"wrote   {out} ({len(x)} rows: the image, what is given, {config.n} completions)")
     if note:
         print(f"note    {note}")
-    print(f"next    gentrain sample {ckpt_argument(loaded)}")
+    print(f"next    {next_command(loaded.model, ckpt_argument(loaded), 'sample', 'eval')}")
 
 
 def known_part(known: str, shape: tuple[int, int, int]) -> Tensor:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from gentrain import __version__
 from gentrain.commands.measures import METRICS, chosen
-from gentrain.commands.trained import ckpt_argument, device_of, open_model
+from gentrain.commands.trained import ckpt_argument, device_of, next_command, open_model
 from gentrain.config import conform
 from gentrain.files import replacing
 from gentrain.schemas import EvalConfig
@@ -45,7 +45,7 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
                 **found.figures,
             }
             keep(entry, loaded.run.folder / found.file)
-    print(f"next    gentrain sample {ckpt_argument(loaded)}")
+    print(f"next    {next_command(loaded.model, ckpt_argument(loaded), 'sample', 'reconstruct')}")
 
 
 def keep(entry: dict[str, Any], path: Path) -> None:

@@ -9,7 +9,15 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from gentrain.commands.trained import capable, ckpt_argument, device_of, named_images, open_model, out_path
+from gentrain.commands.trained import (
+    capable,
+    ckpt_argument,
+    device_of,
+    named_images,
+    next_command,
+    open_model,
+    out_path,
+)
 from gentrain.config import conform
 from gentrain.contracts import ImagesToLatents, LatentsToImages
 from gentrain.errors import UserError
@@ -44,7 +52,7 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
         images = model.latents_to_images(torch.cat(rows))
     save_png(grid(images, loaded.model.spec.levels, columns=config.columns), out)
     print(f"wrote   {out} ({len(rows)} rows between {what})")
-    print(f"next    gentrain encode {ckpt_argument(loaded)}")
+    print(f"next    {next_command(loaded.model, ckpt_argument(loaded), 'encode', 'sample')}")
 
 
 def prior_draws(model: LatentsToImages, n: int, device: torch.device) -> Tensor:

@@ -15,6 +15,7 @@ from gentrain.contracts import (
     HasLikelihood,
     ImagesToLatents,
     LatentsToImages,
+    Reconstructs,
     Samples,
     Translates,
 )
@@ -26,7 +27,7 @@ NEEDS: dict[str, type | tuple[type, ...]] = {
     "train": GenerativeModel,
     "sample": Samples,
     "eval": (HasLikelihood, Samples),
-    "reconstruct": ImagesToLatents,
+    "reconstruct": Reconstructs,
     "interpolate": LatentsToImages,
     "arithmetic": LatentsToImages,
     "encode": ImagesToLatents,

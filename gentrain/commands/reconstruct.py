@@ -8,29 +8,46 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from gentrain.commands.trained import capable, ckpt_argument, named_images, open_model, out_path
+from gentrain.commands.trained import (
+    capable,
+    ckpt_argument,
+    named_batch,
+    next_command,
+    open_model,
+    out_path,
+)
 from gentrain.config import conform
-from gentrain.contracts import ImagesToLatents
-from gentrain.images import check_out, grid, pairs, save_png
+from gentrain.contracts import Reconstructs
+from gentrain.errors import UserError
+from gentrain.images import check_out, grid, rows_of_eight, save_png
 from gentrain.schemas import ReconstructConfig
 
 
 def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) -> None:
-    """Encode and decode the images that were named; write real-above-reconstruction pairs.
+    """Reconstruct the images that were named; write them above one another, a row of each kind.
 
     Raises:
-        UserError: a model without an encoder, images that cannot be read.
+        UserError: a model that does not reconstruct, images that cannot be read or that lack their labels.
     """
     config = conform(ReconstructConfig, config)
     loaded = open_model(config)
-    model = capable(loaded, ImagesToLatents, "reconstruct")
+    model = capable(loaded, Reconstructs, "reconstruct")
     out = out_path(config, loaded, "reconstructions.png")
     check_out(out, (".png",))
-    x = named_images(config.images, loaded, config)
-    with torch.no_grad():
-        again = model.latents_to_images(model.images_to_latents(x))
-    save_png(grid(pairs(x, again), loaded.model.spec.levels, columns=min(8, len(x))), out)
-    difference = (x.float() - again.float()).abs().mean() / (loaded.model.spec.levels - 1)
-    print(f"wrote   {out} ({len(x)} images, real above reconstruction)")
-    print(f"error   {float(difference):.4f} mean absolute, of the range 0 to 1")
-    print(f"next    gentrain interpolate {ckpt_argument(loaded)}")
+    batch = named_batch(config.images, loaded, config)
+    try:
+        with torch.no_grad():
+            rows = model.reconstructions(batch)
+    except ValueError as error:
+        hint = "; images from files have none, test images do: images=0,1,2" if batch.given is None else ""
+        raise UserError(f"images={config.images}: {error}{hint}") from error
+    levels = loaded.model.spec.levels
+    save_png(grid(rows_of_eight(*rows.values()), levels, columns=min(8, len(batch.x))), out)
+    errors = [
+        f"{float((row.float() - batch.x.float()).abs().mean()) / (levels - 1):.4f} {name}"
+        for name, row in rows.items()
+        if row is not batch.x
+    ]
+    print(f"wrote   {out} ({len(batch.x)} images, from top to bottom: {', '.join(rows)})")
+    print(f"error   {', '.join(errors)} (mean absolute, of the range 0 to 1)")
+    print(f"next    {next_command(loaded.model, ckpt_argument(loaded), 'interpolate', 'sample', 'eval')}")

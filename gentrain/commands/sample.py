@@ -13,10 +13,18 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gentrain import progress
-from gentrain.commands.trained import capable, ckpt_argument, device_of, open_model, out_path
+from gentrain.commands.trained import (
+    capable,
+    ckpt_argument,
+    device_of,
+    listed,
+    next_command,
+    open_model,
+    out_path,
+)
 from gentrain.config import conform
-from gentrain.contracts import Samples
-from gentrain.errors import UserError
+from gentrain.contracts import DataSpec, Samples
+from gentrain.errors import UserError, did_you_mean
 from gentrain.files import replacing
 from gentrain.images import check_out, grid, save_png
 from gentrain.schemas import SampleConfig
@@ -30,7 +38,8 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
     """Draw `n` images and write them.
 
     Raises:
-        UserError: a model that does not sample, a label it does not have, a place that cannot be written.
+        UserError: a model that does not sample, a label or an attribute that the data do not have,
+            a place that cannot be written.
     """
     config = conform(SampleConfig, config)
     loaded = open_model(config)
@@ -40,9 +49,7 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
     check_out(out, (".png", ".npz"))
     if out.suffix == ".png" and config.n > MOST_IN_A_PICTURE:
         raise UserError(f"n={config.n} is too many for a picture; write them with out=samples.npz")
-    if config.label is not None and (spec.classes is None or config.label >= spec.classes):
-        valid = f"0 to {spec.classes - 1}" if spec.classes else "none: the data have no labels"
-        raise UserError(f"label={config.label}: expected {valid}")
+    given = condition(config, spec)
     parts: list[Tensor] = []
     # A bar of images where they come in several parts; a slow model shows one of its own within each.
     hidden = True if config.n <= CHUNK else None
@@ -50,13 +57,12 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
     with torch.no_grad(), progress.shown(), bar:
         for start in range(0, config.n, CHUNK):
             count = min(CHUNK, config.n - start)
-            label = None
-            if config.label is not None:
-                label = torch.full((count,), config.label, device=device)
+            label = None if given is None else given.to(device).expand(count, *given.shape)
             try:
                 parts.append(model.sample(count, label, config.temperature).cpu())
             except ValueError as error:
-                raise UserError(f"sample: {error}") from error
+                where = "sample" if config.attributes is None else "attributes"
+                raise UserError(f"{where}: {error}") from error
             bar.update(count)
     images = torch.cat(parts)  # [n, C, H, W]
     if out.suffix == ".png":
@@ -64,7 +70,32 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
     else:
         save_npz(out, images=images.numpy(), levels=np.int64(spec.levels))
     print(f"wrote   {out} ({len(images)} images, step {loaded.step})")
-    print(f"next    gentrain eval {ckpt_argument(loaded)}")
+    then = next_command(loaded.model, ckpt_argument(loaded), "eval", "reconstruct", "interpolate")
+    print(f"next    {then}")
+
+
+def condition(config: DictConfig, spec: DataSpec) -> Tensor | None:
+    """What every image is to have: a label, int64 [], or attributes, bool [A]; None where nothing is named.
+
+    Raises:
+        UserError: both, or what the data do not have.
+    """
+    if config.label is not None:
+        if config.attributes is not None:
+            raise UserError("label and attributes both say what to draw; give one of them")
+        if spec.classes is None or config.label >= spec.classes:
+            valid = f"0 to {spec.classes - 1}" if spec.classes else "none: the data have no labels"
+            raise UserError(f"label={config.label}: expected {valid}")
+        return torch.tensor(config.label)
+    if config.attributes is None:
+        return None
+    if spec.attributes is None:
+        raise UserError("attributes: expected none: the data have no attributes")
+    named = [str(name) for name in listed("attributes", config.attributes, "names")]
+    for name in named:
+        if name not in spec.attributes:
+            raise UserError(f"attributes: there is no {name!r}{did_you_mean(name, spec.attributes)}")
+    return torch.tensor([name in named for name in spec.attributes])
 
 
 def save_npz(out: Path, **arrays: Any) -> None:

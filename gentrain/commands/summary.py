@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from gentrain.commands.trained import next_command
+from gentrain.contracts import GenerativeModel
 from gentrain.data.batches import Batches
 from gentrain.data.source import Data
 from gentrain.training import checkpoint
@@ -69,7 +71,7 @@ def print_dry_run(config: DictConfig, trainer: Trainer, place: Path, previous: R
     print("dry run: nothing was written. Train with the same line without dry_run=true")
 
 
-def print_outcome(outcome: Outcome, run: Run) -> None:
+def print_outcome(outcome: Outcome, run: Run, model: GenerativeModel) -> None:
     """What was reached, and the next commands."""
     figures = ", ".join(f"{k.removeprefix('eval/')} {v:.4f}" for k, v in outcome.evaluation.items())
     print(
@@ -77,4 +79,5 @@ def print_outcome(outcome: Outcome, run: Run) -> None:
         f"{outcome.images_per_second:.0f} images/s" + (f"; validation {figures}" if figures else "")
     )
     print(f"curves  tensorboard --logdir {shlex.quote(str(run.folder))}")
-    print(f"next    gentrain sample {shlex.quote(f'ckpt={run.folder}')}", flush=True)
+    ckpt = shlex.quote(f"ckpt={run.folder}")
+    print(f"next    {next_command(model, ckpt, 'sample', 'reconstruct', 'eval')}", flush=True)

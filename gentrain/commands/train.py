@@ -131,7 +131,7 @@ def train(trainer: Trainer, world: World) -> dict[str, Any]:
     finally:
         run.release()
     if world.is_main:
-        print_outcome(outcome, run)
+        print_outcome(outcome, run, trainer.model)
     return {"run": run.folder, "outcome": outcome}
 
 

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import Tensor
 from tqdm import tqdm
 
 from gentrain import progress
 from gentrain.api import Loaded, load_checkpoint
+from gentrain.commands.list import NEEDS
 from gentrain.config import build_source
-from gentrain.contracts import Batch, Samples
+from gentrain.contracts import Batch, GenerativeModel, HasLikelihood, ImagesToLatents, Samples
 from gentrain.data.batches import images_at, in_order
 from gentrain.data.pictures import read_images
 from gentrain.data.source import Data, Source, Split
@@ -142,29 +143,51 @@ def drawn(loaded: Loaded, n: int, chunk: int = 500) -> Iterator[Tensor]:
             bar.update(count)
 
 
-def named_images(images: str, loaded: Loaded, config: DictConfig) -> Tensor:
-    """The images that `images=` names: test indices, a file, or a folder.
+def named_batch(images: str, loaded: Loaded, config: DictConfig) -> Batch:
+    """The images that `images=` names: test indices, with what the data say of them, a file, or a folder.
 
     Returns:
-        uint8 [B, C, H, W] in the model's levels, on its device.
+        x in the model's levels, everything on its device.
 
     Raises:
         UserError: no such index, file or folder, or not an image.
     """
     images = images.strip()
-    listed = images.strip("[]()")
-    if re.fullmatch(r"\s*\d+(\s*,\s*\d+)*\s*", listed):
+    numbers = images.strip("[]()")
+    if re.fullmatch(r"\s*\d+(\s*,\s*\d+)*\s*", numbers):
         data = open_data(loaded, config)
-        indices = [int(i) for i in listed.split(",")]
-        x = images_at(data, data.test, indices, int(config.seed)).x
+        indices = [int(i) for i in numbers.split(",")]
+        batch = images_at(data, data.test, indices, int(config.seed))
     else:
         path = Path(images).expanduser()
         if not path.exists():
             raise UserError(
                 f"images={images}: expected test indices such as 0,1,2, an image file or a folder"
             )
-        x = read_images(path, loaded.model.spec)
-    return x.to(device_of(loaded))
+        batch = Batch(read_images(path, loaded.model.spec))
+    return batch.map(lambda part: part.to(device_of(loaded)))
+
+
+def named_images(images: str, loaded: Loaded, config: DictConfig) -> Tensor:
+    """The images of `named_batch`, uint8 [B, C, H, W].
+
+    Raises:
+        UserError: as there.
+    """
+    return named_batch(images, loaded, config).x
+
+
+def listed(key: str, value: Any, what: str) -> list[Any]:
+    """The items of `key=[...]`; none where it is null.
+
+    Raises:
+        UserError: it is no list; with the list that was meant.
+    """
+    if value is None:
+        return []
+    if not isinstance(value, ListConfig):
+        raise UserError(f"{key}={value}: expected a list of {what}, e.g. {key}=[{value}]")
+    return list(OmegaConf.to_container(value))  # type: ignore[arg-type]
 
 
 def out_path(config: DictConfig, loaded: Loaded, default: str) -> Path:
@@ -172,6 +195,24 @@ def out_path(config: DictConfig, loaded: Loaded, default: str) -> Path:
     if config.out is not None:
         return Path(config.out).expanduser()
     return (loaded.run.folder if loaded.run else Path()) / default
+
+
+def next_command(model: GenerativeModel, ckpt: str, *verbs: str) -> str:
+    """`gentrain VERB CKPT` with the first of `verbs` that works as it stands; without any, `gentrain list`.
+
+    Args:
+        model: what the command is for.
+        ckpt: how to name its checkpoint, quoted for a shell.
+        verbs: keys of `NEEDS`, the best first.
+    """
+    for verb in verbs:
+        # Without a likelihood eval asks for metrics, without a prior interpolate asks for images.
+        needed, images = HasLikelihood if verb == "eval" else NEEDS[verb], ""
+        if verb == "interpolate" and getattr(model, "latent_prior", None) == "none":
+            needed, images = ImagesToLatents, " images=0,1,2,3"
+        if isinstance(model, needed):
+            return f"gentrain {verb} {ckpt}{images}"
+    return "gentrain list"
 
 
 def ckpt_argument(loaded: Loaded) -> str:

@@ -17,7 +17,7 @@ from gentrain.errors import Fault
 class Likelihood:
     """What `evaluate_likelihood` found.
 
-    kind: "exact", "ELBO", "IWAE-<k>" or "dequantised bound"; with a bound the figures are upper bounds.
+    kind: as `contracts.LikelihoodKind`; with a bound the figures are upper bounds.
     images: how many images the means are over.
     nats, nats_stderr: mean of -log p(x) per image, and its standard error.
     bits_per_dim, bits_per_dim_stderr: the same divided by C * H * W * ln 2.
@@ -76,7 +76,7 @@ def evaluate_likelihood(
         if size == 0:
             continue
         batch = batch.map(lambda t: t.to(_device(model), non_blocking=True))
-        log_p, kind = model.log_likelihood(batch.x, batch.label, samples=samples)  # [B]
+        log_p, kind = model.log_likelihood(batch.x, batch.given, samples=samples)  # [B]
         nats = -log_p.to(device).double()
         bad += (~nats.isfinite()).sum()
         apart = nats.mean() - mean

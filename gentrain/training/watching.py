@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from operator import itemgetter
 
 import torch
 from torch import Tensor
 
-from gentrain.contracts import Batch, EncodesDecodes, GenerativeModel, HasLikelihood, ImagesToLatents, Samples
-from gentrain.images import grid, pairs
+from gentrain.contracts import Batch, GenerativeModel, HasLikelihood, Invertible, Reconstructs, Samples
+from gentrain.images import grid, rows_of_eight
 from gentrain.metrics.likelihood import evaluate_likelihood
 from gentrain.training.distributed import World
+
+#: Images of a batch that are reconstructed.
+_SHOWN = 16
 
 
 def evaluate(
@@ -43,10 +47,10 @@ def pictures(model: GenerativeModel, batch: Batch, count: int) -> dict[str, Tens
     levels = model.spec.levels
     if isinstance(model, Samples):
         made["samples"] = grid(model.sample(count), levels)
-    if isinstance(model, EncodesDecodes) and isinstance(model, ImagesToLatents):
-        x = batch.x[:16]
-        again = model.latents_to_images(model.images_to_latents(x))
-        made["reconstructions"] = grid(pairs(x, again), levels, columns=8)
+    # An invertible model gives back the very images.
+    if not isinstance(model, Invertible) and isinstance(model, Reconstructs):
+        rows = model.reconstructions(batch.map(itemgetter(slice(_SHOWN))))
+        made["reconstructions"] = grid(rows_of_eight(*rows.values()), levels, columns=8)
     return made
 
 

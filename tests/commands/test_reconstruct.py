@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from running import Ended, toy
+from running import MODELS, Ended, toy
 
 import gentrain as package
 from gentrain.api import compose_train
 from gentrain.config import build_source
+from gentrain.contracts import Batch
 from gentrain.images import to_display
 
 #: A tile of `images.grid` for images of 8x8: 56 pixels and a frame of 2.
@@ -55,7 +56,7 @@ def test_eight_images_by_default(
         assert np.array_equal(tile(picture, 0, i), to_display(x, 17)[i, 0])
         assert np.array_equal(tile(picture, 1, i), to_display(y, 17)[i, 0])
     error = float((x.float() - y.float()).abs().mean() / 16)
-    assert f"error   {error:.4f} mean absolute" in done.out
+    assert f"error   {error:.4f} reconstruction (mean absolute" in done.out
     then = follow(done)
     assert then.status == 0, then.err
     assert (trained.conv / "interpolations.png").is_file()
@@ -99,6 +100,47 @@ def test_binarised_data_are_shown_as_the_model_saw_them(
     assert set(np.unique(a)) == {0, 128, 255}
     assert np.array_equal(a, b)
     assert not np.array_equal(tile(a, 0, 0), tile(c, 0, 0)), "another seed, another draw"
+
+
+def test_more_kinds_of_rows_than_two(gentrain: Callable[..., Ended], workplace: Path) -> None:
+    """The model says which; the error of each is that from the images."""
+    assert gentrain("train", *MODELS["dae"], "train.steps=2", "run_dir=run").status == 0
+    done = gentrain("reconstruct", "images=3,1,4", "seed=5", "out=x.png")
+    assert done.status == 0, done.err
+    assert "(3 images, from top to bottom: corrupted, restored, clean)" in done.out
+    x = digits_test()[[3, 1, 4]]
+    model: Any = package.load("run")
+    torch.manual_seed(5)
+    rows = model.reconstructions(Batch(x))
+    picture = read(Path("x.png"))
+    for i, row in enumerate(rows.values()):
+        for j in range(3):
+            assert np.array_equal(tile(picture, i, j), to_display(row, 17)[j, 0])
+    corrupted, restored = (
+        float((rows[name].float() - x.float()).abs().mean() / 16) for name in ("corrupted", "restored")
+    )
+    assert f"error   {corrupted:.4f} corrupted, {restored:.4f} restored (mean absolute" in done.out
+
+
+def test_a_model_that_needs_the_labels(
+    gentrain: Callable[..., Ended], workplace: Path, colours: Path
+) -> None:
+    """It is given those of test images; a file has none."""
+    assert gentrain("train", *MODELS["cvae"], "train.steps=2", "run_dir=run").status == 0
+    done = gentrain("reconstruct", "images=3,1,4", "out=x.png")
+    assert done.status == 0, done.err
+    split = build_source(compose_train([]).dataset).load().test
+    x, label = (torch.from_numpy(np.array(part)[[3, 1, 4]]) for part in (split.images, split.labels))
+    model: Any = package.load("run")
+    picture = read(Path("x.png"))
+    for i, row in enumerate(model.reconstructions(Batch(x, label)).values()):
+        for j in range(3):
+            assert np.array_equal(tile(picture, i, j), to_display(row, 17)[j, 0])
+    ended = gentrain("reconstruct", f"images={colours.name}", "out=y.png")
+    assert ended.status == 2
+    assert "needs the label of every image" in ended.one_line()
+    assert "images=0,1,2" in ended.one_line()
+    assert not Path("y.png").exists()
 
 
 @pytest.fixture

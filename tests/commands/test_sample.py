@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from running import Ended
+from running import MODELS, Ended
 
 import gentrain as package
 from gentrain.images import grid
@@ -195,6 +195,78 @@ def test_a_label_for_data_without_labels(gentrain: Callable[..., Ended], trained
     ended = gentrain("sample", "ckpt=bare.pt", "label=0")
     assert ended.status == 2
     assert "label=0: expected none: the data have no labels" in ended.one_line()
+    assert not Path("samples.png").exists()
+
+
+FACES = ["Bald", "Eyeglasses", "Goatee", "Male", "Young", "5_o_Clock_Shadow", "Bangs", "Chubby", "Hat", "Tie"]
+
+
+@pytest.fixture
+def faces(gentrain: Callable[..., Ended], workplace: Path) -> str:
+    """The checkpoint of a conditional model, of data with ten attributes as far as it knows."""
+    assert gentrain("train", *MODELS["cvae"], "train.steps=2", "run_dir=run").status == 0
+    state = checkpoint.load(Path("run/checkpoints/last.pt"))
+    state["spec"] = {**state["spec"], "classes": None, "label_names": None, "attributes": FACES}
+    checkpoint.save(state, Path("faces.pt"))
+    return "ckpt=faces.pt"
+
+
+@pytest.mark.parametrize("named", [["Male", "Eyeglasses"], ["5_o_Clock_Shadow"], []])
+def test_of_attributes_by_name(gentrain: Callable[..., Ended], faces: str, named: list[str]) -> None:
+    done = gentrain("sample", faces, f"attributes=[{','.join(named)}]", "n=501", "out=x.npz", "seed=7")
+    assert done.status == 0, done.err
+    model: Any = package.load("faces.pt")
+    torch.manual_seed(7)
+    label = torch.tensor([name in named for name in FACES])
+    expected = torch.cat([model.sample(n, label.expand(n, 10)) for n in (500, 1)])
+    assert np.array_equal(np.load("x.npz")["images"], expected.numpy())
+
+
+def test_of_a_label(gentrain: Callable[..., Ended], workplace: Path) -> None:
+    assert gentrain("train", *MODELS["cvae"], "train.steps=2", "run_dir=run").status == 0
+    done = gentrain("sample", "label=3", "n=501", "out=x.npz", "seed=7")
+    assert done.status == 0, done.err
+    model: Any = package.load("run")
+    torch.manual_seed(7)
+    expected = torch.cat([model.sample(n, torch.full((n,), 3)) for n in (500, 1)])
+    assert np.array_equal(np.load("x.npz")["images"], expected.numpy())
+
+
+@pytest.mark.parametrize(
+    ("typed", "parts"),
+    [
+        (["attributes=[male]"], ["'male'", "did you mean Male"]),
+        (["attributes=[Male,Eyeglases]"], ["'Eyeglases'", "did you mean Eyeglasses"]),
+        (["attributes=[xyzzy]"], ["'xyzzy'", "valid: ", "Young"]),
+        (["attributes=[null]"], ["'None'", "valid: "]),
+        (["attributes=[[Male]]"], ["Male"]),
+        (["attributes=Male"], ["attributes=Male: expected a list", "attributes=[Male]"]),
+        (["attributes={Male:1}"], ["attributes", "expected a list"]),
+        (["attributes=[Male]", "label=0"], ["label and attributes"]),
+        (["label=0"], ["label=0: expected none: the data have no labels"]),
+    ],
+    ids=str,
+)
+def test_attributes_that_cannot_be_had(
+    gentrain: Callable[..., Ended], faces: str, typed: list[str], parts: list[str]
+) -> None:
+    ended = gentrain("sample", faces, *typed, "out=x.png")
+    assert ended.status == 2, ended.err
+    for part in parts:
+        assert part in ended.one_line()
+    assert not Path("x.png").exists()
+
+
+def test_attributes_of_a_model_without(gentrain: Callable[..., Ended], trained: SimpleNamespace) -> None:
+    """The data have none, or the model learnt without them."""
+    ended = gentrain("sample", "attributes=[Male]")
+    assert ended.status == 2
+    assert "attributes: expected none: the data have no attributes" in ended.one_line()
+    state = checkpoint.load(trained.mlp / "checkpoints" / "last.pt")
+    checkpoint.save({**state, "spec": {**state["spec"], "attributes": FACES}}, Path("faces.pt"))
+    ended = gentrain("sample", "ckpt=faces.pt", "attributes=[Male]")
+    assert ended.status == 2
+    assert ended.one_line().startswith("gentrain: attributes: ")
     assert not Path("samples.png").exists()
 
 

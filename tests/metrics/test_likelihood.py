@@ -24,6 +24,7 @@ class Table(nn.Module, HasLikelihood):
 
     def log_likelihood(self, x, label=None, samples=None):
         self.calls.append((len(x), None if label is None else len(label), samples))
+        self.labels = label
         return -self.nats[x[:, 0, 0, 0].long()], "exact"
 
 
@@ -104,3 +105,18 @@ def test_labels_samples_and_progress_are_passed_on():
     evaluate_likelihood(model, labelled, SPEC, samples=7, progress=done.append)
     assert model.calls == [(3, 3, 7), (2, 2, 7)]
     assert done == [3, 2]
+
+
+def test_attributes_are_passed_on_where_there_are_no_labels():
+    model = Table(torch.ones(4))
+    (batch,) = batches([4])
+    attributes, label = torch.eye(4) > 0, torch.arange(4)
+    for given, expected in (
+        (batch._replace(attributes=attributes), attributes),
+        (batch._replace(attributes=attributes, label=label), label),
+    ):
+        evaluate_likelihood(model, [given], SPEC, samples=None)
+        assert torch.equal(model.labels, expected)
+        assert model.labels.dtype == expected.dtype
+    evaluate_likelihood(model, [batch], SPEC, samples=None)
+    assert model.labels is None

@@ -9,6 +9,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 SUPPORT = Path(__file__).parent
 TESTS = SUPPORT.parent
 
@@ -72,11 +74,19 @@ def wait_for(path: Path, process: subprocess.Popen[str], seconds: float = 60) ->
 MODELS = {
     "vae": ["model=vae", "model.channels=[8,8]"],
     "vae_mlp": ["model=vae_mlp", "model.hidden=[16]", "dataset.binarize=dynamic", "train.accumulate=2"],
+    "ae": ["model=ae", "model.channels=[8,8]"],
+    "dae": ["model=dae", "model.hidden=[16]", "model.chain_steps=3", "model.walkback=2"],
+    "cvae": ["model=cvae", "model.channels=[8,8]"],
+    "iwae_2": ["model=iwae_2", "model.latents=[6,4]", "model.hidden=[[16],[8]]"],
     "pixelcnn": ["model=pixelcnn", "model.depth=1", "model.channels=8", "dataset.binarize=dynamic"],
     "gan": ["model=gan", "model.channels=4", "precision=fp16"],
     "wgan_gp": ["model=gan", "model.channels=4", "model.objective=wgan_gp", "model.n_critic=2"],
     "glow": ["model=glow", "model.depth=2", "model.hidden=8", "precision=bf16"],
 }
+#: Of MODELS, those that ask nothing of the training loop that another of them does not ask too.
+ALIKE = {"ae", "cvae", "iwae_2"}
+#: MODELS for tests that take many seconds each: those alike wait for `make test-slow`.
+LONG = [pytest.param(name, marks=pytest.mark.slow) if name in ALIKE else name for name in MODELS]
 #: Everything happens often.
 OFTEN = [
     "dataset=digits",

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from comparing import metrics, same, same_end
-from running import COMMON, MODELS, OFTEN, SUPPORT, environment, toy, wait_for
+from running import COMMON, LONG, MODELS, OFTEN, SUPPORT, environment, toy, wait_for
 
 RANKS = str(SUPPORT / "ranks.py")
 
@@ -35,7 +35,7 @@ def finish(process: subprocess.Popen[str], status: int = 0) -> str:
     return out
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", LONG)
 def test_replicas_stay_bit_identical(tmp_path: Path, name: str) -> None:
     out = finish(torchrun(tmp_path, 2, *MODELS[name], *COMMON, "train.steps=20", "train.ema=0.9"))
     assert out.count("done    step 20") == 1, "one rank speaks"

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 from comparing import metrics, same, same_end
-from running import COMMON, MODELS, OFTEN, Ended, environment, run_process, start, toy, wait_for
+from running import COMMON, LONG, MODELS, OFTEN, Ended, environment, run_process, start, toy, wait_for
 
 from gentrain.training import checkpoint
 from gentrain.training.trainer import Trainer
@@ -64,7 +64,7 @@ def kill_and_resume(tmp_path: Path, name: str, kills: int, steps: int) -> None:
     same_end(whole / "run", broken / "run")
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", LONG)
 def test_killed_and_resumed_to_the_bit(tmp_path: Path, name: str) -> None:
     kill_and_resume(tmp_path, name, 2, 300)
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from gentrain.contracts import Batch, DataSpec, LikelihoodKind, check_images
+from gentrain.contracts import Batch, DataSpec, LikelihoodKind, Reconstructs, check_images
 from gentrain.layers.encoder_decoder import check_positive, encoder_decoder
 from gentrain.models.autoencoder.vae import LatentVariableModel, start_of_pixels
 
@@ -58,7 +58,7 @@ class ConditionalDecoder(nn.Module):
         return self.decoder(torch.cat([z, y], dim=1))
 
 
-class CVAE(LatentVariableModel):
+class CVAE(LatentVariableModel, Reconstructs):
     """p(x|y) with p(z) = N(0, I), p(x|z, y) from a decoder and q(z|x, y) from an encoder [1, 2].
 
     y is the label as a one-hot vector where the data have labels, else the boolean attributes. Wherever
@@ -135,10 +135,9 @@ class CVAE(LatentVariableModel):
 
     def _given(self, batch: Batch) -> tuple[Tensor, ...]:
         """(y [B, Y],), unchecked: nothing here waits for the device."""
-        given = batch.attributes if batch.label is None else batch.label
-        if given is None:
+        if batch.given is None:
             raise ValueError("label: the model is one of p(x|label) and needs the label of every image")
-        return (self._condition(given),)
+        return (self._condition(batch.given),)
 
     def _condition(self, label: Tensor) -> Tensor:
         """Labels [B], one-hot, or attributes [B, A] -> y [B, Y]."""
