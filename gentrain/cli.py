@@ -26,6 +26,9 @@ VERBS: dict[str, tuple[str, list[str]]] = {
         [
             "gentrain train",
             "gentrain train model=vae dataset=mnist train.epochs=10",
+            "gentrain train model=pixelcnn dataset=mnist dataset.binarize=dynamic",
+            "gentrain train model=gan dataset=mnist precision=bf16 device=cuda",
+            "gentrain train experiment=glow_mnist",
             "gentrain train dataset=folder dataset.root=~/pictures dataset.image_size=64",
             "gentrain train resume=outputs/vae-digits/latest train.steps=4000",
             "gentrain train init=outputs/vae-digits/latest optim.main.lr=1e-4",

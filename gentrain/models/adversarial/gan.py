@@ -271,5 +271,5 @@ def _check_choice(setting: str, value: str, choices: Sequence[str]) -> None:
 
 def _check_positive(setting: str, *values: int) -> None:
     if not values or min(values) < 1:
-        found = ", ".join(map(str, values)) or "nothing"
+        found = ", ".join(map(str, values)) or "an empty list"
         raise ValueError(f"model.{setting} must be at least 1, found {found}")

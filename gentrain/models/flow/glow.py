@@ -311,7 +311,8 @@ def _check_size(height: int, width: int, scales: int) -> None:
     most = (common & -common).bit_length() - 1  # how often 2 divides both
     sides = [side for side in (max(height, width) // unit * unit,) if side]
     ways = [f"model.scales={most}"] if most else []
-    ways.append("dataset.image_size=" + " or ".join(map(str, [*sides, (sides or [0])[-1] + unit])))
+    sizes = " or ".join(map(str, [*sides, (sides or [0])[-1] + unit]))
+    ways.append(f"dataset.image_size={sizes} where the data set takes it")
     raise ValueError(
         f"images are {height}x{width}, but model.scales={scales} needs sides that {unit} divides; "
         f"set {', or '.join(ways)}"
