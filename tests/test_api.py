@@ -146,7 +146,7 @@ WRONG = [
     (["model=vae,vae_mlp"], ["model"]),
     (["model='"], ["cannot read"]),
     (["nonsense"], ["nonsense"]),
-    (["model=vae"], ["4x4", "8x8", "model=vae_mlp"]),
+    (["model=vae"], ["4x4", "8x8", "fully connected"]),
 ]
 
 

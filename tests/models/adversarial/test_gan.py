@@ -557,7 +557,8 @@ def test_the_mlp_has_no_norms(key: str) -> None:
 def test_what_it_cannot_do_has_a_reason() -> None:
     model = gan()
     assert not isinstance(model, HasLikelihood | ImagesToLatents)
-    assert set(model.lacks) == {"eval", "reconstruct", "interpolate between images", "encode"}
+    named = {"eval", "reconstruct", "interpolate between images", "encode", "arithmetic with images"}
+    assert set(model.lacks) == named
     assert "density" in model.lacks["eval"]
 
 
