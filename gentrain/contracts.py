@@ -7,6 +7,7 @@ dimensions, A attributes. Pixels are integers 0 .. levels-1, stored as uint8, on
 from __future__ import annotations
 
 import dataclasses
+import math
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -160,6 +161,11 @@ class GenerativeModel(nn.Module, ABC):
     def __init__(self, spec: DataSpec) -> None:
         super().__init__()
         self.spec = spec
+
+    @property
+    def _like(self) -> Tensor:
+        """A parameter, for its dtype and device."""
+        return next(self.parameters())
 
     def loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of the default turn: (scalar, {name: scalar to log})."""
@@ -328,3 +334,25 @@ def check_images(x: Tensor, spec: DataSpec) -> None:
         raise ValueError(f"images must be [B, {', '.join(map(str, spec.shape))}], found {list(x.shape)}")
     if x.numel() and spec.levels < 256 and int(x.max()) >= spec.levels:
         raise ValueError(f"pixel values must be 0 to {spec.levels - 1}, found {int(x.max())}")
+
+
+def check_draws(n: int, temperature: float = 1.0) -> None:
+    """Refuse what `Samples.sample` cannot draw.
+
+    Raises:
+        ValueError: n below 0, or temperature not above 0 or not finite.
+    """
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise ValueError(f"temperature must be finite and above 0, found {temperature}")
+    if n < 0:
+        raise ValueError(f"n must be at least 0, found {n}")
+
+
+def refuse_label(model: GenerativeModel, label: Tensor | None) -> None:
+    """Refuse a label given to a model of p(x).
+
+    Raises:
+        ValueError: there is one.
+    """
+    if label is not None:
+        raise ValueError(f"label: {type(model).__name__} has no labels to sample from")

@@ -10,13 +10,11 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 from torch import Tensor
-from tqdm import tqdm
 
-from gentrain import progress
 from gentrain.commands.trained import (
     capable,
     ckpt_argument,
-    device_of,
+    drawn,
     listed,
     next_command,
     open_model,
@@ -29,8 +27,7 @@ from gentrain.files import replacing
 from gentrain.images import check_out, grid, save_png
 from gentrain.schemas import SampleConfig
 
-#: Images drawn at once, and the most that a picture shows.
-CHUNK = 500
+#: The most images that a picture shows.
 MOST_IN_A_PICTURE = 4096
 
 
@@ -43,27 +40,16 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
     """
     config = conform(SampleConfig, config)
     loaded = open_model(config)
-    model = capable(loaded, Samples, "sample")
-    spec, device = loaded.model.spec, device_of(loaded)
+    capable(loaded, Samples, "sample")
+    spec = loaded.model.spec
     out = out_path(config, loaded, "samples.png")
     check_out(out, (".png", ".npz"))
     if out.suffix == ".png" and config.n > MOST_IN_A_PICTURE:
         raise UserError(f"n={config.n} is too many for a picture; write them with out=samples.npz")
     given = condition(config, spec)
-    parts: list[Tensor] = []
-    # A bar of images where they come in several parts; a slow model shows one of its own within each.
-    hidden = True if config.n <= CHUNK else None
-    bar = tqdm(total=config.n, unit="image", disable=hidden)
-    with torch.no_grad(), progress.shown(), bar:
-        for start in range(0, config.n, CHUNK):
-            count = min(CHUNK, config.n - start)
-            label = None if given is None else given.to(device).expand(count, *given.shape)
-            try:
-                parts.append(model.sample(count, label, config.temperature).cpu())
-            except ValueError as error:
-                where = "sample" if config.attributes is None else "attributes"
-                raise UserError(f"{where}: {error}") from error
-            bar.update(count)
+    where = "sample" if config.attributes is None else "attributes"
+    with torch.no_grad():
+        parts = [part.cpu() for part in drawn(loaded, config.n, given, config.temperature, where)]
     images = torch.cat(parts)  # [n, C, H, W]
     if out.suffix == ".png":
         save_png(grid(images, spec.levels), out)

@@ -126,20 +126,38 @@ def label_names(data: Data) -> tuple[str, ...]:
     return data.spec.label_names or tuple(map(str, range(data.spec.classes)))
 
 
-def drawn(loaded: Loaded, n: int, chunk: int = 500) -> Iterator[Tensor]:
+def drawn(
+    loaded: Loaded,
+    n: int,
+    given: Tensor | None = None,
+    temperature: float = 1.0,
+    where: str = "sample",
+    chunk: int = 500,
+) -> Iterator[Tensor]:
     """`n` samples of the model, `chunk` at a time: uint8 [chunk, C, H, W] on its device, with a bar.
+
+    Args:
+        loaded: the model.
+        n: how many.
+        given: what every image is to have, a label, int64 [], or attributes, bool [A].
+        temperature: as the model takes it.
+        where: the key that a refusal names.
+        chunk: images at once.
 
     Raises:
         UserError: the model does not sample so.
     """
-    model = capable(loaded, Samples, "sample")
-    with progress.shown(), tqdm(total=n, unit="image", disable=None) as bar:
+    model, device = capable(loaded, Samples, "sample"), device_of(loaded)
+    # A bar of images where they come in several parts; a slow model shows one of its own within each.
+    hidden = True if n <= chunk else None
+    with progress.shown(), tqdm(total=n, unit="image", disable=hidden) as bar:
         for start in range(0, n, chunk):
             count = min(chunk, n - start)
+            label = None if given is None else given.to(device).expand(count, *given.shape)
             try:
-                yield model.sample(count)
+                yield model.sample(count, label, temperature)
             except ValueError as error:
-                raise UserError(f"sample: {error}") from error
+                raise UserError(f"{where}: {error}") from error
             bar.update(count)
 
 

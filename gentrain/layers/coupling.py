@@ -17,15 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gentrain.layers.actnorm import ActNormConv2d
+from gentrain.layers.precision import at_least_float32
 from gentrain.layers.transform import Transform
 
 #: Smallest scale of an affine coupling: its inverse enlarges an error at most 1 / MIN_SCALE times.
 MIN_SCALE = 1e-3
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """Autocast's half precision widened; other dtypes kept."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 class ZeroConv2d(nn.Module):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gentrain.layers.conv import ConvDecoder, ConvEncoder
 from gentrain.layers.mlp import MLP
+from gentrain.layers.settings import check_positive
 
 NETWORKS = ("linear", "mlp", "conv")
 
@@ -101,17 +102,6 @@ def _convolutional(
     decoder = ConvDecoder(latents, (len(start), height, width), channels, hidden[0], activation_name)
     _start_output(decoder.output, start)
     return EncoderDecoder(encoder, decoder, decoder.widest)
-
-
-def check_positive(setting: str, *values: int) -> None:
-    """Refuse settings that count something and are below 1.
-
-    Raises:
-        ValueError: no value at all, or one below 1; names `model.<setting>`.
-    """
-    if not values or min(values) < 1:
-        found = ", ".join(map(str, values)) or "nothing"
-        raise ValueError(f"model.{setting} must be at least 1, found {found}")
 
 
 @torch.no_grad()

@@ -15,10 +15,21 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from gentrain.contracts import Batch, DataSpec, GenerativeModel, LatentsToImages, Samples, Turn
+from gentrain.contracts import (
+    Batch,
+    DataSpec,
+    GenerativeModel,
+    LatentsToImages,
+    Samples,
+    Turn,
+    check_draws,
+    refuse_label,
+)
 from gentrain.layers.batchnorm import evaluating, running_statistics_kept
 from gentrain.layers.dcgan import DCGANDiscriminator, DCGANGenerator
 from gentrain.layers.mlp import MLP
+from gentrain.layers.precision import at_least_float32
+from gentrain.layers.settings import check_choice, check_positive
 from gentrain.models.adversarial.objectives import gradient_penalty, objective
 
 #: Bytes that one chunk of `sample` or `latents_to_images` may take.
@@ -89,14 +100,14 @@ class GAN(GenerativeModel, Samples, LatentsToImages):
         generator_norm: str,
     ) -> None:
         super().__init__(spec)
-        _check_choice("network", network, NETWORKS)
-        _check_choice("latent", latent, LATENTS)
-        _check_choice("norm", norm, NORM_CHOICES)
-        _check_choice("generator_norm", generator_norm, GENERATOR_NORM_CHOICES)
-        _check_positive("channels", channels)
-        _check_positive("hidden", *hidden)
-        _check_positive("latent_dim", latent_dim)
-        _check_positive("n_critic", n_critic)
+        check_choice("network", network, NETWORKS)
+        check_choice("latent", latent, LATENTS)
+        check_choice("norm", norm, NORM_CHOICES)
+        check_choice("generator_norm", generator_norm, GENERATOR_NORM_CHOICES)
+        check_positive("channels", channels)
+        check_positive("hidden", *hidden)
+        check_positive("latent_dim", latent_dim)
+        check_positive("n_critic", n_critic)
         if not (math.isfinite(penalty_weight) and penalty_weight >= 0):
             raise ValueError(f"model.penalty_weight must be at least 0, found {penalty_weight}")
         self.objective = _objective(objective)
@@ -134,11 +145,6 @@ class GAN(GenerativeModel, Samples, LatentsToImages):
         """D, the number of latent dimensions."""
         return self._latent_dim
 
-    @property
-    def _like(self) -> Tensor:
-        """A parameter of the generator, for its dtype and device."""
-        return next(self.generator.parameters())
-
     # The paper.
 
     def turns(self) -> list[Turn]:
@@ -158,8 +164,8 @@ class GAN(GenerativeModel, Samples, LatentsToImages):
         x = self._scaled(batch.x)
         with torch.no_grad(), running_statistics_kept(self.generator):
             fake = self.generator(self._prior_draws(len(x)))  # [B, C, H, W]
-        d_real = _at_least_float32(self.discriminator(x))  # [B]
-        d_fake = _at_least_float32(self.discriminator(fake))  # [B]
+        d_real = at_least_float32(self.discriminator(x))  # [B]
+        d_fake = at_least_float32(self.discriminator(fake))  # [B]
         loss = self.objective.discriminator(d_real, d_fake)
         terms = {"d_real": self.objective.logged(d_real), "d_fake": self.objective.logged(d_fake)}
         if self.objective.penalised:
@@ -177,7 +183,7 @@ class GAN(GenerativeModel, Samples, LatentsToImages):
         """
         fake = self.generator(self._prior_draws(len(batch.x)))  # [B, C, H, W]
         with running_statistics_kept(self.discriminator):
-            d_fake = _at_least_float32(self.discriminator(fake))  # [B]
+            d_fake = at_least_float32(self.discriminator(fake))  # [B]
         with torch.no_grad():
             spread = [images.std(0, correction=0).mean() for images in (fake, self._scaled(batch.x))]
         return self.objective.generator(d_fake), {"diversity": spread[0] / spread[1]}
@@ -202,12 +208,8 @@ class GAN(GenerativeModel, Samples, LatentsToImages):
         Raises:
             ValueError: temperature not above 0 or not finite, n below 0, or a label.
         """
-        if not (math.isfinite(temperature) and temperature > 0):
-            raise ValueError(f"temperature must be finite and above 0, found {temperature}")
-        if label is not None:
-            raise ValueError(f"label: {type(self).__name__} has no labels to sample from")
-        if n < 0:
-            raise ValueError(f"n must be at least 0, found {n}")
+        refuse_label(self, label)
+        check_draws(n, temperature)
         return self.latents_to_images(temperature * self._prior_draws(n))
 
     @torch.no_grad()
@@ -257,19 +259,3 @@ class GAN(GenerativeModel, Samples, LatentsToImages):
 
 #: Inside the class `objective` is the setting.
 _objective = objective
-
-
-def _at_least_float32(x: Tensor) -> Tensor:
-    """Autocast's half precision widened, so that no loss is computed in it; other dtypes kept."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-
-
-def _check_choice(setting: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise ValueError(f"model.{setting} must be one of {', '.join(choices)}, found {value!r}")
-
-
-def _check_positive(setting: str, *values: int) -> None:
-    if not values or min(values) < 1:
-        found = ", ".join(map(str, values)) or "an empty list"
-        raise ValueError(f"model.{setting} must be at least 1, found {found}")

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from gentrain.contracts import Batch, DataSpec, GenerativeModel, ImagesToLatents, check_images
-from gentrain.layers.encoder_decoder import check_positive, encoder_decoder
+from gentrain.layers.encoder_decoder import encoder_decoder
+from gentrain.layers.settings import check_positive
 
 
 class AE(GenerativeModel, ImagesToLatents):

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from gentrain.contracts import Batch, DataSpec
-from gentrain.layers.encoder_decoder import check_positive, encoder_decoder
+from gentrain.layers.encoder_decoder import encoder_decoder
+from gentrain.layers.settings import check_positive
 from gentrain.models.autoencoder.vae import VAE, kl_from_standard, start_of_pixels
 
 

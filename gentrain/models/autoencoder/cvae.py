@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from gentrain.contracts import Batch, DataSpec, LikelihoodKind, Reconstructs, check_images
-from gentrain.layers.encoder_decoder import check_positive, encoder_decoder
+from gentrain.layers.encoder_decoder import encoder_decoder
+from gentrain.layers.settings import check_positive
 from gentrain.models.autoencoder.vae import LatentVariableModel, start_of_pixels
 
 

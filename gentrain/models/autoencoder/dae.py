@@ -14,9 +14,19 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent
 
-from gentrain.contracts import Batch, DataSpec, GenerativeModel, ImagesToLatents, Samples, check_images
+from gentrain.contracts import (
+    Batch,
+    DataSpec,
+    GenerativeModel,
+    ImagesToLatents,
+    Samples,
+    check_draws,
+    check_images,
+    refuse_label,
+)
 from gentrain.distributions import pixel_distribution, pixel_parameters
-from gentrain.layers.encoder_decoder import check_positive, encoder_decoder
+from gentrain.layers.encoder_decoder import encoder_decoder
+from gentrain.layers.settings import check_positive
 from gentrain.models.autoencoder import vae
 from gentrain.models.autoencoder.corruption import corruption as corruption_of
 from gentrain.progress import track
@@ -103,11 +113,6 @@ class DAE(GenerativeModel, Samples, ImagesToLatents):
         """D, units of the code."""
         return self._latent_dim
 
-    @property
-    def _like(self) -> Tensor:
-        """A parameter, for its dtype and device."""
-        return next(self.parameters())
-
     # The paper.
 
     def corrupt(self, x: Tensor) -> Tensor:
@@ -144,12 +149,10 @@ class DAE(GenerativeModel, Samples, ImagesToLatents):
         Raises:
             ValueError: a label, a temperature other than 1, or n below 0.
         """
-        if label is not None:
-            raise ValueError(f"label: {type(self).__name__} has no labels to sample from")
+        refuse_label(self, label)
         if temperature != 1:
             raise ValueError(f"temperature must be 1, found {temperature}: the chain has no latent noise")
-        if n < 0:
-            raise ValueError(f"n must be at least 0, found {n}")
+        check_draws(n)
         at_once = max(1, vae.CHUNK_BYTES // (self._floats_per_image * self._like.element_size()))
         images = torch.empty(n, *self.spec.shape, dtype=torch.uint8, device=self._like.device)
         for start in range(0, n, at_once):

@@ -13,8 +13,9 @@ from torch import Size, Tensor, nn
 from torch.distributions import Independent
 
 from gentrain.contracts import Batch, DataSpec, ImagesToLatents, check_images
-from gentrain.layers.encoder_decoder import check_positive, encoder_decoder
+from gentrain.layers.encoder_decoder import encoder_decoder
 from gentrain.layers.mlp import MLP
+from gentrain.layers.settings import check_positive
 from gentrain.models.autoencoder.vae import (
     LatentVariableModel,
     diagonal_gaussian,

@@ -25,10 +25,14 @@ from gentrain.contracts import (
     ImagesToLatents,
     LikelihoodKind,
     Samples,
+    check_draws,
     check_images,
+    refuse_label,
 )
 from gentrain.distributions import initial_pixel_parameters, pixel_distribution, pixel_parameters
-from gentrain.layers.encoder_decoder import EncoderDecoder, check_positive, encoder_decoder
+from gentrain.layers.encoder_decoder import EncoderDecoder, encoder_decoder
+from gentrain.layers.precision import at_least_float32
+from gentrain.layers.settings import check_positive
 
 #: Bytes that one chunk of `log_likelihood`, `sample` or `latents_to_images` may take.
 CHUNK_BYTES = 256 * 2**20
@@ -44,7 +48,7 @@ def diagonal_gaussian(parameters: Tensor) -> Independent:
     Returns:
         Batch shape [...], event shape [D].
     """
-    mu, log_sigma = _at_least_float32(parameters).chunk(2, dim=-1)  # [..., D] each
+    mu, log_sigma = at_least_float32(parameters).chunk(2, dim=-1)  # [..., D] each
     # A smooth bound keeps q a Gaussian, hence the ELBO a bound, and has a gradient everywhere.
     log_sigma = LOG_SIGMA_BOUND * torch.tanh(log_sigma / LOG_SIGMA_BOUND)
     return Independent(Normal(mu, log_sigma.exp(), validate_args=False), 1, validate_args=False)
@@ -107,11 +111,6 @@ class LatentVariableModel(GenerativeModel, Samples, HasLikelihood):
     def latent_dim(self) -> int:
         """D, the number of latent dimensions."""
         return self._latent_dim
-
-    @property
-    def _like(self) -> Tensor:
-        """A parameter, for its dtype and device."""
-        return next(self.parameters())
 
     # The paper.
 
@@ -209,15 +208,11 @@ class LatentVariableModel(GenerativeModel, Samples, HasLikelihood):
         Raises:
             ValueError: temperature not above 0 or not finite, n below 0, or a label.
         """
-        if label is not None:
-            raise ValueError(f"label: {type(self).__name__} has no labels to sample from")
+        refuse_label(self, label)
         return self._sample(n, temperature)
 
     def _sample(self, n: int, temperature: float, *y: Tensor) -> Tensor:
-        if not (math.isfinite(temperature) and temperature > 0):
-            raise ValueError(f"temperature must be finite and above 0, found {temperature}")
-        if n < 0:
-            raise ValueError(f"n must be at least 0, found {n}")
+        check_draws(n, temperature)
         z = temperature * self.prior().sample(torch.Size([n]))
         return self._images(z, *y, sample_pixels=self.sample_pixels)
 
@@ -379,8 +374,3 @@ class MLPVAE(VAE):
             mixtures=mixtures,
             sample_pixels=sample_pixels,
         )
-
-
-def _at_least_float32(x: Tensor) -> Tensor:
-    """Autocast's half precision widened, so that the KL is not computed in it; other dtypes kept."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

@@ -21,7 +21,9 @@ from gentrain.contracts import (
     HasLikelihood,
     LikelihoodKind,
     Samples,
+    check_draws,
     check_images,
+    refuse_label,
 )
 from gentrain.distributions import pixel_distribution, pixel_parameters
 from gentrain.layers.masked_conv import MaskedConv2d, colour_groups
@@ -130,11 +132,6 @@ class PixelCNN(GenerativeModel, Samples, HasLikelihood, Completes):
         rows = depth * channels // 2 * (kernel // 2 + 3) + colours * (first_kernel // 2 + 3) + channels
         self._floats_to_draw = (width + first_kernel) * rows + 3 * spec.dims + logits_width
 
-    @property
-    def _like(self) -> Tensor:
-        """A parameter, for its dtype and device."""
-        return next(self.parameters())
-
     # The paper.
 
     def _scale(self, x: Tensor) -> Tensor:
@@ -188,10 +185,8 @@ class PixelCNN(GenerativeModel, Samples, HasLikelihood, Completes):
         Raises:
             ValueError: temperature not above 0 or not finite, n below 0, or a label.
         """
-        if label is not None:
-            raise ValueError(f"label: {type(self).__name__} has no labels to sample from")
-        if n < 0:
-            raise ValueError(f"n must be at least 0, found {n}")
+        refuse_label(self, label)
+        check_draws(n, temperature)
         return self.sample_from(self._noise(n), temperature)
 
     def complete(self, x: Tensor, known: Tensor) -> Tensor:
@@ -239,8 +234,7 @@ class PixelCNN(GenerativeModel, Samples, HasLikelihood, Completes):
         Raises:
             ValueError: temperature not above 0 or not finite, or noise of another shape.
         """
-        if not (math.isfinite(temperature) and temperature > 0):
-            raise ValueError(f"temperature must be finite and above 0, found {temperature}")
+        check_draws(len(noise), temperature)
         if tuple(noise.shape[1:]) != self.spec.shape or noise.ndim != 4:
             expected = ", ".join(map(str, self.spec.shape))
             raise ValueError(f"noise must be [n, {expected}], found {list(noise.shape)}")

@@ -21,7 +21,9 @@ from gentrain.contracts import (
     Invertible,
     LikelihoodKind,
     Samples,
+    check_draws,
     check_images,
+    refuse_label,
 )
 from gentrain.layers.actnorm import ActNorm, initialising
 from gentrain.layers.coupling import AdditiveCoupling, AffineCoupling, CouplingNet
@@ -128,11 +130,6 @@ class Glow(GenerativeModel, Samples, HasLikelihood, Invertible):
     def latent_dim(self) -> int:
         """D = C * H * W."""
         return self.spec.dims
-
-    @property
-    def _like(self) -> Tensor:
-        """A parameter, for its dtype and device."""
-        return next(self.parameters())
 
     # The paper.
 
@@ -286,12 +283,8 @@ class Glow(GenerativeModel, Samples, HasLikelihood, Invertible):
         Raises:
             ValueError: temperature not above 0 or not finite, n below 0, or a label.
         """
-        if not (math.isfinite(temperature) and temperature > 0):
-            raise ValueError(f"temperature must be finite and above 0, found {temperature}")
-        if label is not None:
-            raise ValueError(f"label: {type(self).__name__} has no labels to sample from")
-        if n < 0:
-            raise ValueError(f"n must be at least 0, found {n}")
+        refuse_label(self, label)
+        check_draws(n, temperature)
         like = self._like
         return self.latents_to_images(
             temperature * torch.randn(n, self.latent_dim, dtype=like.dtype, device=like.device)
