@@ -89,6 +89,8 @@ def test_the_picture_shows_every_leafs_samples(taxonomy: ModuleType, cards: list
     assert {(40 * i + 40,) * 3 for i in range(len(cards))} <= colours
     bottom = sheet.crop((0, sheet.height - 8, sheet.width, sheet.height))
     assert bottom.getcolors() == [(8 * sheet.width, (255, 255, 255))], "nothing is cut off"
+    footer = sheet.crop((0, sheet.height - 45, sheet.width, sheet.height - 8))
+    assert len(footer.getcolors(1 << 20)) > 1, "where and when it was made stands there"
 
 
 @pytest.mark.slow
