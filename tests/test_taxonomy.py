@@ -83,14 +83,16 @@ def test_the_tree_covers_its_leaves(taxonomy: ModuleType) -> None:
         compose_train([f"model={leaf.model}", "dataset=digits"])
 
 
-def test_the_picture_shows_every_leafs_samples(taxonomy: ModuleType, cards: list[object]) -> None:
+def test_the_picture_shows_every_leafs_samples(
+    taxonomy: ModuleType, cards: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
     sheet = taxonomy.picture(cards)
     colours = {colour for _, colour in sheet.getcolors(1 << 20)}
     assert {(40 * i + 40,) * 3 for i in range(len(cards))} <= colours
     bottom = sheet.crop((0, sheet.height - 8, sheet.width, sheet.height))
     assert bottom.getcolors() == [(8 * sheet.width, (255, 255, 255))], "nothing is cut off"
-    footer = sheet.crop((0, sheet.height - 45, sheet.width, sheet.height - 8))
-    assert len(footer.getcolors(1 << 20)) > 1, "where and when it was made stands there"
+    monkeypatch.setattr(taxonomy, "footer", lambda: "")
+    assert taxonomy.picture(cards).tobytes() != sheet.tobytes(), "where and when it was made stands there"
 
 
 @pytest.mark.slow
