@@ -17,7 +17,7 @@ from gentrain.config import build_source, conform
 from gentrain.errors import UserError
 from gentrain.explain import plain_key
 from gentrain.schemas import TrainConfig
-from gentrain.training import checkpoint, distributed, randomness
+from gentrain.training import checkpoint, distributed, memory, randomness
 from gentrain.training import run as runs
 from gentrain.training.checkpoint import check_same_model
 from gentrain.training.distributed import World
@@ -86,6 +86,8 @@ def run(
     runs.check_writable(place)
     if previous is not None and distributed.launched_rank() == 0 and not config.dry_run:
         previous.lock()
+    if device.type == "cpu":
+        memory.keep_freed()
     if config.deterministic:
         randomness.make_deterministic()
     world = distributed.start(device)

@@ -16,7 +16,7 @@ NETWORKS = ("linear", "mlp", "conv")
 
 
 class EncoderDecoder(NamedTuple):
-    """encoder: [B, C, H, W] -> [B, codes]; decoder: [B, latents] -> [B, out_channels, H, W].
+    """encoder: [B, C, H, W] in [-1, 1] -> [B, codes]; decoder: [B, latents] -> [B, out_channels, H, W].
 
     widest: floats in the largest hidden activation of one image.
     """
@@ -24,6 +24,18 @@ class EncoderDecoder(NamedTuple):
     encoder: nn.Module
     decoder: nn.Module
     widest: int
+
+
+class FlattenToUnit(nn.Flatten):
+    """[B, C, H, W] in [-1, 1] -> [B, C H W] in [0, 1].
+
+    In most images that fully connected networks are given nearly all pixels are black. As -1 they would
+    move every hidden unit alike, hundreds of weights at a time; as 0 they move none.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, C, H, W] -> [B, C H W]."""
+        return super().forward(x) * 0.5 + 0.5
 
 
 def encoder_decoder(
@@ -70,7 +82,7 @@ def encoder_decoder(
     decoder = MLP([latents, *reversed(hidden), len(start) * height * width], activation_name)
     _start_output(decoder[-1], start.repeat_interleave(height * width))
     return EncoderDecoder(
-        nn.Sequential(nn.Flatten(), encoder),
+        nn.Sequential(nn.Flatten() if network == "linear" else FlattenToUnit(), encoder),
         nn.Sequential(decoder, nn.Unflatten(1, (len(start), height, width))),
         max([latents, *hidden]),
     )

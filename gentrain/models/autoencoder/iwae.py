@@ -41,6 +41,9 @@ class IWAE(LatentVariableModel, ImagesToLatents):
             p(h_(l-1)|h_l) has them in reverse.
         activation: one of `layers.activation.ACTIVATIONS`.
         k: draws of h per image in training.
+        warmup_k: draws of h per image in the first `warmup_steps` steps: a step costs nearly k times that
+            of a VAE, and the networks learn most of what they learn with few draws.
+        warmup_steps: how many; 0 = k from the first step on, as in [1].
         likelihood: p(x|h_1), one of `distributions.LIKELIHOODS`.
         mixtures: components of a logistic mixture.
         sample_pixels: whether `sample` draws the pixels from p(x|h_1) or takes their mean.
@@ -59,12 +62,17 @@ class IWAE(LatentVariableModel, ImagesToLatents):
         hidden: Sequence[Sequence[int]],
         activation: str,
         k: int,
+        warmup_k: int,
+        warmup_steps: int,
         likelihood: str,
         mixtures: int,
         sample_pixels: bool,
     ) -> None:
         check_positive("latents", *latents)
         check_positive("k", k)
+        check_positive("warmup_k", warmup_k)
+        if warmup_steps < 0:
+            raise ValueError(f"model.warmup_steps must be at least 0, found {warmup_steps}")
         if len(hidden) != len(latents):
             raise ValueError(
                 f"model.hidden must be {len(latents)} lists, one for each of model.latents, found {hidden}"
@@ -90,7 +98,7 @@ class IWAE(LatentVariableModel, ImagesToLatents):
             sample_pixels=sample_pixels,
         )
         self.latents = tuple(latents)
-        self.k = k
+        self.k, self.warmup_k, self.warmup_steps = k, warmup_k, warmup_steps
         layers = list(zip(latents, latents[1:], hidden[1:], strict=False))
         #: h_l -> parameters of q(h_(l+1)|h_l), and h_(l+1) -> parameters of p(h_l|h_(l+1)).
         self.up = nn.ModuleList(MLP([low, *units, 2 * high], activation) for low, high, units in layers)
@@ -134,9 +142,10 @@ class IWAE(LatentVariableModel, ImagesToLatents):
         14), which is what logsumexp differentiates to. The terms logged are those of -ELBO over the same
         draws, and 1 / sum_i of the squared normalised weights: of k draws, how many count.
         """
-        reconstruction, kl = self._negative_log_weights(batch.x, self._posterior(batch.x), self.k)
+        k = self.warmup_k if step < self.warmup_steps else self.k
+        reconstruction, kl = self._negative_log_weights(batch.x, self._posterior(batch.x), k)
         log_w = -(reconstruction + kl)  # [k, B]
-        bound = log_w.logsumexp(0) - math.log(self.k)  # [B]
+        bound = log_w.logsumexp(0) - math.log(k)  # [B]
         normalised = log_w.detach().softmax(0)
         terms = {
             "reconstruction": reconstruction.detach().mean(),

@@ -23,6 +23,8 @@ def iwae(spec=DIGITS, **settings):
     defaults = {
         "activation": "tanh",
         "k": 5,
+        "warmup_k": 1,
+        "warmup_steps": 0,
         "likelihood": "auto",
         "mixtures": 2,
         "sample_pixels": False,
@@ -188,6 +190,15 @@ def test_the_decoder_runs_once_over_all_draws():
     assert sizes == [24]
 
 
+def test_the_first_steps_take_fewer_draws():
+    model = iwae(k=6, warmup_k=2, warmup_steps=3)
+    sizes = []
+    model.decoder.register_forward_hook(lambda _m, _i, out: sizes.append(len(out)))
+    for step in range(5):
+        model.loss(Batch(images(DIGITS, 4)), step)
+    assert sizes == [8, 8, 8, 24, 24]
+
+
 def test_effective_samples():
     model = iwae(k=4)
     x = images(DIGITS, 3)
@@ -269,6 +280,8 @@ def test_it_survives(layers):
     ("setting", "value"),
     [
         ("k", 0),
+        ("warmup_k", 0),
+        ("warmup_steps", -1),
         ("latents", []),
         ("latents", [4, 0]),
         ("hidden", [[8]]),
