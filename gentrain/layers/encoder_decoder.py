@@ -29,8 +29,8 @@ class EncoderDecoder(NamedTuple):
 class FlattenToUnit(nn.Flatten):
     """[B, C, H, W] in [-1, 1] -> [B, C H W] in [0, 1].
 
-    In most images that fully connected networks are given nearly all pixels are black. As -1 they would
-    move every hidden unit alike, hundreds of weights at a time; as 0 they move none.
+    Of images that are nearly all black, -1 for black would move every hidden unit alike, by hundreds of
+    weights at a time; 0 moves none.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -49,6 +49,7 @@ def encoder_decoder(
     hidden: Sequence[int],
     activation_name: str,
     dropout: float = 0.0,
+    black_is_zero: bool = False,
 ) -> EncoderDecoder:
     """An encoder and a decoder of the kind `network`.
 
@@ -64,6 +65,7 @@ def encoder_decoder(
             number, the units of the linear layer between feature maps and latents.
         activation_name: one of `layers.activation.ACTIVATIONS`; linear has none.
         dropout: conv: probability with which an input of the encoder's linear layers is zeroed.
+        black_is_zero: mlp: the first layer is given [0, 1] in place of [-1, 1].
 
     Raises:
         ValueError: an unknown network, images too small for it, or a setting out of its range; the
@@ -82,7 +84,7 @@ def encoder_decoder(
     decoder = MLP([latents, *reversed(hidden), len(start) * height * width], activation_name)
     _start_output(decoder[-1], start.repeat_interleave(height * width))
     return EncoderDecoder(
-        nn.Sequential(nn.Flatten() if network == "linear" else FlattenToUnit(), encoder),
+        nn.Sequential(FlattenToUnit() if black_is_zero else nn.Flatten(), encoder),
         nn.Sequential(decoder, nn.Unflatten(1, (len(start), height, width))),
         max([latents, *hidden]),
     )

@@ -52,6 +52,16 @@ def test_linear_is_linear_whatever_else_is_set():
     torch.testing.assert_close(made.encoder(a + b) + zero, made.encoder(a) + made.encoder(b))
 
 
+def test_black_is_zero_to_the_first_layer():
+    torch.manual_seed(0)
+    one = build("mlp", black_is_zero=True).encoder
+    torch.manual_seed(0)
+    plain = build("mlp").encoder
+    assert one.state_dict().keys() == plain.state_dict().keys()
+    x = torch.rand(4, 2, 9, 8) * 2 - 1
+    torch.testing.assert_close(one(x), plain((x + 1) / 2))
+
+
 def test_the_decoder_has_the_hidden_layers_in_reverse():
     made = build("mlp", hidden=[7, 4])
     assert [m.out_features for m in made.encoder.modules() if isinstance(m, nn.Linear)] == [7, 4, 6]

@@ -73,6 +73,7 @@ class BetaVAE(VAE):
             hidden=hidden,
             activation_name=activation,
             dropout=dropout,
+            black_is_zero=True,
         )
         super().__init__(
             spec,

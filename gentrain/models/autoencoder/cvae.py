@@ -120,6 +120,7 @@ class CVAE(LatentVariableModel, Reconstructs):
             hidden=hidden,
             activation_name=activation,
             dropout=dropout,
+            black_is_zero=True,
         )
         networks = networks._replace(
             encoder=ConditionalEncoder(networks.encoder, self.conditions, (height, width)),

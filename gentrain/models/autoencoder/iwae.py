@@ -88,6 +88,7 @@ class IWAE(LatentVariableModel, ImagesToLatents):
             channels=[],
             hidden=hidden[0],
             activation_name=activation,
+            black_is_zero=True,
         )
         super().__init__(
             spec,

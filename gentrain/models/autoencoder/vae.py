@@ -365,6 +365,7 @@ class MLPVAE(VAE):
             channels=[],
             hidden=hidden,
             activation_name=activation,
+            black_is_zero=True,
         )
         super().__init__(
             spec,

@@ -168,7 +168,7 @@ def test_the_probabilities_of_all_images_sum_to_one(levels, likelihood):
 
 
 def test_bounds_rise_with_samples_and_stay_below_the_integral():
-    torch.manual_seed(0)
+    torch.manual_seed(2)
     model = vivid(mlp_vae(TINY, latent_dim=1), gain=2.0)
     x = images(TINY, 3, seed=5)
     repeats = 4000
