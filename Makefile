@@ -5,10 +5,10 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-gpu lint types format bench bench-data bench-sample bench-train taxonomy gallery clean
+.PHONY: help install demo test test-slow test-gpu lint types format bench bench-data bench-sample bench-train taxonomy gallery accept clean
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 install: $(STAMP) ## make .venv with gentrain and its tools (about 2 minutes, 6 GB)
 
@@ -61,6 +61,12 @@ bench-sample: $(STAMP) ## sampling pixel by pixel, naive and cached
 
 bench-train: $(STAMP) ## training a PixelCNN, in float32 and bf16
 	$(BIN)/python scripts/bench.py train
+
+reproduce-%: $(STAMP) ## train an experiment and hold it against its figure, e.g. make reproduce-vae_mnist
+	$(BIN)/gentrain reproduce experiment=$*
+
+accept: $(STAMP) ## keep the finished reproductions in results/ and remake the README's table
+	$(BIN)/python scripts/accept.py outputs/reproduce/*/result.json
 
 taxonomy: $(STAMP) ## one model of each kind on digits, on one page (about 5 minutes on two cores)
 	$(BIN)/python scripts/taxonomy.py

@@ -37,6 +37,13 @@ VERBS: dict[str, tuple[str, list[str]]] = {
             "torchrun --nproc_per_node=2 -m gentrain train model=vae dataset=mnist",
         ],
     ),
+    "reproduce": (
+        "train an experiment, measure it, and hold it against its published figure",
+        [
+            "gentrain reproduce experiment=vae_digits",
+            "gentrain reproduce experiment=vae_mnist dataset.root=~/data/mnist",
+        ],
+    ),
     "sample": (
         "draw images from a trained model",
         [

@@ -147,6 +147,11 @@ def check_ranges(schema: type, config: DictConfig, prefix: str = "") -> None:
         if dataclasses.is_dataclass(hints[item.name]) and value is not None:
             check_ranges(typing.cast(type, hints[item.name]), value, key + ".")
             continue
+        inner = typing.get_args(hints[item.name])
+        if inner and dataclasses.is_dataclass(inner[0]):
+            for number, entry in enumerate(value):
+                check_ranges(typing.cast(type, inner[0]), entry, f"{key}[{number}].")
+            continue
         if value is None:
             continue
         if isinstance(value, float) and not math.isfinite(value):

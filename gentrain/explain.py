@@ -15,6 +15,8 @@ from gentrain.errors import UserError, did_you_mean, nearest
 from gentrain.schemas import SCHEMAS
 
 GROUPS = ("model", "dataset", "experiment")
+#: The commands that take them.
+WITH_GROUPS = ("train", "reproduce")
 
 
 def explain(error: BaseException, verb: str, overrides: Sequence[str], dirs: Sequence[str] = ()) -> UserError:
@@ -89,7 +91,7 @@ def unknown_key(key: str, verb: str, overrides: Sequence[str], dirs: Sequence[st
     """Name the valid keys nearest to `key`: those that end like it, else those spelt like it."""
     key = key.lstrip("+~").split("@")[0]
     keys = valid_keys(verb, overrides, dirs)
-    groups = GROUPS if verb == "train" else ()
+    groups = GROUPS if verb in WITH_GROUPS else ()
     leaf = key.rpartition(".")[2]
     same_leaf = [k for k in keys if k.rpartition(".")[2] == leaf]
     if same_leaf:

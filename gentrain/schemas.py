@@ -77,6 +77,28 @@ class Names:
     experiment: Optional[str] = None
 
 
+@dataclass
+class Target:
+    """A figure that an experiment is held against (`targets`, a list)."""
+
+    # One of the metrics of `gentrain eval` and one of its figures: likelihood.nats, classifier.entropy.
+    metric: str = MISSING
+    # Which images: train, validation or test; always all of them.
+    split: str = knob("test", one_of=("train", "validation", "test"))
+    # The figure in the literature. None: there is none.
+    published: Optional[float] = None
+    # What is wanted where lower is better; the published figure, if there is one. None: at_least has it.
+    at_most: Optional[float] = None
+    # What is wanted where higher is better. None: at_most has it.
+    at_least: Optional[float] = None
+    # How much worse is still a reproduction; better by more than this wants a second look.
+    tolerance: float = knob(0.0, at_least=0)
+    # Importance samples per image, where the likelihood is a bound. None: the plain bound.
+    samples: Optional[int] = knob(None, at_least=1)
+    # Where the figure stands: paper, table; or what it is, where it is our own.
+    source: str = MISSING
+
+
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
@@ -92,6 +114,8 @@ class TrainConfig:
     optim: dict[str, Any] = field(default_factory=dict)
     # A learning-rate schedule per turn, where one is wanted.
     schedule: dict[str, Any] = field(default_factory=dict)
+    # What an experiment is held against by `gentrain reproduce`; training itself does not look.
+    targets: list[Target] = field(default_factory=list)
     # How long and how to train.
     train: TrainSection = field(default_factory=TrainSection)
     # What was chosen; filled in by the command.
@@ -174,7 +198,7 @@ class EvalConfig(CheckpointConfig):
     batch_size: int = knob(100, at_least=1)
     # Only the first so many images. None: all.
     limit: Optional[int] = knob(None, at_least=1)
-    # A list of likelihood and classifier. None: the likelihood, which a model must have for that.
+    # A list of likelihood, reconstruction, classifier. None: the likelihood, where the model has one.
     metrics: Any = None
     # Samples to draw, for metrics that look at samples.
     n: int = knob(10_000, at_least=1)
@@ -269,6 +293,7 @@ class ListConfig:
 
 SCHEMAS: dict[str, type] = {
     "train": TrainConfig,
+    "reproduce": TrainConfig,
     "sample": SampleConfig,
     "eval": EvalConfig,
     "reconstruct": ReconstructConfig,

@@ -12,6 +12,7 @@ import torch
 from omegaconf import DictConfig
 
 from gentrain import __version__
+from gentrain.api import Loaded
 from gentrain.commands.measures import METRICS, chosen
 from gentrain.commands.trained import ckpt_argument, device_of, next_command, open_model
 from gentrain.config import conform
@@ -32,20 +33,31 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
     names = chosen(loaded, config.metrics)
     print(f"model   {loaded.config.names.model} on {loaded.config.names.dataset}, step {loaded.step}")
     for name in names:
-        # Each metric sees the noise that it would see alone.
-        with torch.no_grad(), randomness.aside(int(config.seed), device_of(loaded)):
-            found = METRICS[name].measure(loaded, config)
-        print("\n".join(found.lines))
-        if loaded.run is not None:
-            entry = {
-                "step": loaded.step,
-                "checkpoint": loaded.path.name,
-                "seed": int(config.seed),
-                "gentrain": __version__,
-                **found.figures,
-            }
-            keep(entry, loaded.run.folder / found.file)
+        measure(name, loaded, config)
     print(f"next    {next_command(loaded.model, ckpt_argument(loaded), 'sample', 'reconstruct')}")
+
+
+def measure(name: str, loaded: Loaded, config: DictConfig) -> dict[str, Any]:
+    """The figures of the metric `name`: printed, kept beside the checkpoint's run, and returned.
+
+    Raises:
+        UserError: missing data.
+        Fault: a figure that is not finite.
+    """
+    # Each metric sees the noise that it would see alone.
+    with torch.no_grad(), randomness.aside(int(config.seed), device_of(loaded)):
+        found = METRICS[name].measure(loaded, config)
+    print("\n".join(found.lines))
+    if loaded.run is not None:
+        entry = {
+            "step": loaded.step,
+            "checkpoint": loaded.path.name,
+            "seed": int(config.seed),
+            "gentrain": __version__,
+            **found.figures,
+        }
+        keep(entry, loaded.run.folder / found.file)
+    return found.figures
 
 
 def keep(entry: dict[str, Any], path: Path) -> None:

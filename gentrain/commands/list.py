@@ -26,7 +26,7 @@ from gentrain.schemas import ListConfig
 NEEDS: dict[str, type | tuple[type, ...]] = {
     "train": GenerativeModel,
     "sample": Samples,
-    "eval": (HasLikelihood, Samples),
+    "eval": (HasLikelihood, Samples, Reconstructs),
     "reconstruct": Reconstructs,
     "interpolate": LatentsToImages,
     "arithmetic": LatentsToImages,

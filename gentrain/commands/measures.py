@@ -24,13 +24,14 @@ from gentrain.commands.trained import (
     source_of,
     split_of,
 )
-from gentrain.contracts import GenerativeModel, HasLikelihood, Samples
+from gentrain.contracts import GenerativeModel, HasLikelihood, Reconstructs, Samples
 from gentrain.data.artefact import fingerprint, made_once
 from gentrain.data.batches import Batches, in_order
 from gentrain.data.source import Data
 from gentrain.errors import UserError, did_you_mean
 from gentrain.metrics import classifier
 from gentrain.metrics.likelihood import evaluate_likelihood
+from gentrain.metrics.reconstruction import evaluate_reconstruction, figures
 from gentrain.training import randomness
 
 #: Images that the classifier is tested on at once.
@@ -136,9 +137,33 @@ def classes(loaded: Loaded, config: DictConfig) -> Measured:
     return Measured(lines, figures, f"eval_classifier_{config.n}.json")
 
 
+def reconstruction(loaded: Loaded, config: DictConfig) -> Measured:
+    """The error of a model's reconstructions of a split.
+
+    Raises:
+        UserError: missing data.
+    """
+    model: Any = loaded.model
+    data = open_data(loaded, config)
+    split = split_of(data, config.split)
+    batches = batches_of(data, split, config, device_of(loaded), config.limit)
+    found = evaluate_reconstruction(model, batches, loaded.model.spec)
+    part = "" if config.limit is None else f"_first_{config.limit}"
+    return Measured(
+        [
+            f"error   {found.mse[name]:.5f} +- {found.mse_stderr[name]:.5f} {name}, mean square per pixel "
+            f"(0 to 1), {config.split} ({found.images} images)"
+            for name in found.mse
+        ],
+        {"split": config.split, **figures(found)},
+        f"eval_reconstruction_{config.split}{part}.json",
+    )
+
+
 #: Every metric by name.
 METRICS = {
     "likelihood": Metric(likelihood, HasLikelihood, "likelihood", asked=False),
+    "reconstruction": Metric(reconstruction, Reconstructs, "reconstructions"),
     "classifier": Metric(classes, Samples, "samples", labelled=True),
 }
 

@@ -40,6 +40,10 @@ CHANGEABLE = (
 HOW = ("resume", "resume_inexact", "trust", "dry_run")
 
 
+class Complete(UserError):
+    """The run to resume has nothing left to do."""
+
+
 def run(
     config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any], base: Path | None = None
 ) -> dict[str, Any]:
@@ -55,7 +59,8 @@ def run(
         {"run": folder, "outcome": Outcome} (empty for a dry run).
 
     Raises:
-        UserError: anything that does not fit, before a folder is made or a step taken.
+        Complete: there is nothing left to train in the run to resume.
+        UserError: anything else that does not fit, before a folder is made or a step taken.
         Fault: what went wrong while training.
     """
     warnings.showwarning = warn_in_one_line
@@ -107,7 +112,7 @@ def run(
             del state
         if trainer.step >= trainer.plan.steps and previous is not None:
             again = shlex.quote(f"resume={previous.folder}")
-            raise UserError(
+            raise Complete(
                 f"{previous.folder} is complete at step {trainer.step}; "
                 f"train on with: gentrain train {again} train.steps={2 * trainer.step}"
             )

@@ -30,4 +30,5 @@ def keep_freed() -> bool:
     except (AttributeError, OSError):  # musl
         return False
     settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1), (_M_TOP_PAD, _GROWTH))
-    return all([mallopt(name, value) == 1 for name, value in settings])
+    done = [mallopt(name, value) for name, value in settings]
+    return done == [1, 1, 1]

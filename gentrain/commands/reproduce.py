@@ -1,0 +1,266 @@
+"""`gentrain reproduce`: train an experiment, or go on with it, measure it, and say how it compares.
+
+An experiment's YAML holds the recipe and its `targets`. The run lies in outputs/reproduce/<experiment>; a
+call that was interrupted is taken up where it ended. `result.json` in the run folder says what was reached,
+and with what.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from gentrain.api import Loaded, read_config
+from gentrain.commands import train
+from gentrain.commands.eval import measure
+from gentrain.commands.measures import METRICS
+from gentrain.commands.trained import ckpt_argument, device_of, next_command, open_model
+from gentrain.config import conform, options
+from gentrain.errors import Fault, UserError, did_you_mean
+from gentrain.explain import plain_key
+from gentrain.files import replacing
+from gentrain.schemas import EvalConfig, TrainConfig
+from gentrain.training import distributed, provenance
+from gentrain.training import run as runs
+
+#: Overrides that say where and with what, not how: they leave the recipe what it is.
+PLACES = ("experiment", "device", "dataset.root", "dataset.cache", "run_dir", "trust")
+#: Sections of the configuration that are the recipe.
+RECIPE = ("model", "dataset", "optim", "schedule", "train", "seed", "precision")
+
+
+def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) -> None:
+    """Train, measure, compare, write result.json.
+
+    Raises:
+        UserError: no experiment, one without targets, or a folder that another recipe trained.
+        Fault: what went wrong while training, or a figure that is worse than its target.
+    """
+    if distributed.launched_size() > 1:
+        raise UserError("gentrain reproduce runs in one process; start it without torchrun")
+    experiment = choices.get("experiment")
+    if experiment is None:
+        raise UserError(f"experiment is missing; one of: {', '.join(options('experiment'))}")
+    config = conform(TrainConfig, config)
+    for key in ("resume", "init"):
+        if config[key] is not None:
+            raise UserError(
+                f"{key}: gentrain reproduce goes on by itself; for a run of your own: gentrain train"
+            )
+    check_targets(config, experiment)
+    folder = Path(config.run_dir or runs.OUTPUTS / "reproduce" / runs.safe_name(experiment)).expanduser()
+    trained(config, typed, choices, folder)
+    if config.dry_run:
+        return
+    loaded, result = compared(config, typed, experiment, folder)
+    with replacing(folder / "result.json") as temporary:
+        temporary.write_text(json.dumps(result, indent=2) + "\n")
+    print(f"\n{table(result)}\nwrote   {folder / 'result.json'}")
+    print(f"next    {next_command(loaded.model, ckpt_argument(loaded), 'sample', 'reconstruct')}", flush=True)
+    if worse := [name for name, verdict in result["verdict"].items() if verdict == "worse"]:
+        raise Fault(f"{experiment}: {', '.join(worse)} is worse than its target allows")
+
+
+def check_targets(config: DictConfig, experiment: str) -> None:
+    """Refuse targets that cannot be measured, before anything is trained.
+
+    Raises:
+        UserError: none, an unknown metric, a missing source, or not exactly one of at_most and at_least.
+    """
+    if not config.targets:
+        raise UserError(
+            f"experiment={experiment} has no targets to hold a run against; train it: "
+            f"gentrain train experiment={experiment}"
+        )
+    for number, target in enumerate(config.targets):
+        where = f"targets[{number}]"
+        for key in ("metric", "source"):
+            if OmegaConf.is_missing(target, key):
+                raise UserError(f"{where}.{key} is missing")
+        name, _, figure = target.metric.partition(".")
+        if name not in METRICS or not figure:
+            raise UserError(
+                f"{where}.metric: expected a metric and a figure, e.g. likelihood.nats, "
+                f"found {target.metric!r}{did_you_mean(name, METRICS)}"
+            )
+        if (target.at_most is None) == (target.at_least is None):
+            raise UserError(f"{where}: expected one of at_most and at_least")
+
+
+# Training
+
+
+def trained(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any], folder: Path) -> None:
+    """See that `folder` holds a complete run of the recipe.
+
+    Raises:
+        UserError: it holds a run of another recipe.
+    """
+    begun = (folder / "config.yaml").is_file()
+    if begun:
+        check_recipe(config, folder)
+        config.resume, config.run_dir = str(folder), None
+        # A run that was asked for fewer steps is not complete here.
+        length = "train.steps" if config.train.epochs is None else "train.epochs"
+        changeable = [o for o in typed if plain_key(o) in train.CHANGEABLE and plain_key(o) != length]
+        typed = [f"resume={folder}", f"{length}={OmegaConf.select(config, length)}", *changeable]
+    else:
+        config.run_dir = str(folder)
+    try:
+        train.run(config, typed, choices)
+    except train.Complete:
+        print(f"trained {folder} is complete")
+
+
+def check_recipe(config: DictConfig, folder: Path) -> None:
+    """Refuse to go on in `folder` with another recipe than it was begun with.
+
+    Raises:
+        UserError: the first key that differs, in both.
+    """
+    before = read_config((folder / "config.yaml").read_text(errors="replace"), folder / "config.yaml")
+    plain: list[Any] = [OmegaConf.to_container(c, resolve=True) for c in (before, config)]
+    for section in RECIPE:
+        old, new = (dict(leaves(one[section], section)) for one in plain)
+        for key in [*new, *old]:
+            if old.get(key) != new.get(key) and key not in train.CHANGEABLE and key not in PLACES:
+                raise UserError(
+                    f"{folder} was begun with {key}={old.get(key)}, now it is {new.get(key)}; remove the "
+                    "folder, or choose another with run_dir="
+                )
+
+
+def leaves(node: Any, prefix: str) -> list[tuple[str, Any]]:
+    """(dotted key, value) of every leaf of plain mappings; lists are leaves."""
+    if not isinstance(node, Mapping):
+        return [(prefix, node)]
+    return [leaf for key, value in node.items() for leaf in leaves(value, f"{prefix}.{key}")]
+
+
+# Measuring
+
+
+def compared(
+    config: DictConfig, typed: Sequence[str], experiment: str, folder: Path
+) -> tuple[Loaded, dict[str, Any]]:
+    """Measure every target of a complete run: its model, and what result.json holds.
+
+    Raises:
+        UserError: a figure that the metric does not have, or missing data.
+    """
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    by_metric: dict[str, dict[str, Any]] = {}
+    loaded: Loaded | None = None
+    for target in config.targets:
+        name, _, figure = target.metric.partition(".")
+        settings = {
+            "ckpt": str(folder),
+            "device": config.device,
+            "trust": list(config.trust),
+            "dataset": {"root": config.dataset.get("root"), "cache": config.dataset.get("cache")},
+            "split": target.split,
+            "samples": target.samples,
+        }
+        asked = conform(EvalConfig, OmegaConf.create(settings))
+        loaded = loaded or open_model(asked)
+        if config.train.epochs is None and loaded.step != config.train.steps:
+            raise UserError(
+                f"{folder} was trained for {loaded.step} steps, the recipe has {config.train.steps}; remove "
+                "the folder, or choose another with run_dir="
+            )
+        key = (name, target.split, target.samples)
+        if key not in found:
+            if lack := METRICS[name].lack(loaded.model):
+                raise UserError(f"experiment={experiment}: {config.names.model} {lack}")
+            found[key] = measure(name, loaded, asked)
+        figures = found[key]
+        if not isinstance(figures.get(figure), (int, float)):
+            numbers = [k for k, v in figures.items() if isinstance(v, float)]
+            raise UserError(
+                f"{target.metric}: {name} has no figure {figure!r}{did_you_mean(figure, numbers)}"
+            )
+        by_metric[target.metric] = entry(target, float(figures[figure]), figures, figure)
+    assert loaded is not None
+    keys = ("published", "wanted", "obtained", "stderr", "tolerance", "verdict", "estimator", "source")
+    device = device_of(loaded)
+    words = shlex.join(["gentrain", "reproduce", f"experiment={experiment}", *changes(typed)])
+    return loaded, {
+        "experiment": experiment,
+        **{key: {metric: values[key] for metric, values in by_metric.items()} for key in keys},
+        "minutes": round(loaded.state["seconds"] / 60, 1),
+        "steps": loaded.step,
+        "date": provenance.today(),
+        "hardware": provenance.hardware(device),
+        "versions": provenance.versions(),
+        "commit": provenance.commit(),
+        "command": words,
+        "changed": changes(typed),
+    }
+
+
+def changes(typed: Sequence[str]) -> list[str]:
+    """The overrides that make the recipe another one."""
+    return [override for override in typed if plain_key(override) not in PLACES]
+
+
+def entry(target: DictConfig, obtained: float, figures: Mapping[str, Any], figure: str) -> dict[str, Any]:
+    """One target beside what was obtained."""
+    wanted, sign = (target.at_most, 1) if target.at_most is not None else (target.at_least, -1)
+    excess = sign * (obtained - wanted)  # how much worse
+    images = figures.get("images")
+    return {
+        "published": target.published,
+        "wanted": f"{'at most' if sign > 0 else 'at least'} {wanted:g}",
+        "obtained": obtained,
+        "stderr": figures.get(f"{figure}_stderr"),
+        "tolerance": target.tolerance,
+        "verdict": verdict(excess, target.tolerance, target.published is not None),
+        "estimator": ", ".join(
+            filter(
+                None, [figures.get("kind"), f"{target.split}, {images:,} images" if images else target.split]
+            )
+        ),
+        "source": target.source,
+    }
+
+
+def verdict(excess: float, tolerance: float, published: bool) -> str:
+    """What to call a figure that is worse than its target by `excess` (better, where negative).
+
+    worse; better, where a published figure is beaten by more than the tolerance: look again before you
+    believe it; reproduced, where there is a published figure; reached, where there is none.
+    """
+    if not math.isfinite(excess) or excess > tolerance:
+        return "worse"
+    if not published:
+        return "reached"
+    return "better" if excess < -tolerance else "reproduced"
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """The result for a terminal: one line for each target."""
+    rows = [("metric", "published", "wanted", "obtained", "tolerance", "minutes", "verdict")]
+    for metric, obtained in result["obtained"].items():
+        error = result["stderr"][metric]
+        published = result["published"][metric]
+        rows.append(
+            (
+                metric,
+                "none" if published is None else f"{published:g}",
+                result["wanted"][metric],
+                f"{obtained:.4f}" + (f" +- {error:.4f}" if error is not None else ""),
+                f"{result['tolerance'][metric]:g}",
+                f"{result['minutes']}",
+                result["verdict"][metric] + (": look again" if result["verdict"][metric] == "better" else ""),
+            )
+        )
+    width = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        " | ".join(cell.ljust(w) for cell, w in zip(row, width, strict=True)).rstrip() for row in rows
+    )

@@ -1,0 +1,271 @@
+"""`gentrain reproduce`: trains or goes on, measures, compares, and its exit status says how it went."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from running import TESTS, Ended
+
+from gentrain.commands.reproduce import verdict
+from gentrain.config import options
+
+TARGET: dict[str, Any] = {
+    "metric": "likelihood.nats",
+    "split": "test",
+    "published": 180.0,
+    "at_most": 180.0,
+    "tolerance": 100.0,
+    "samples": 3,
+    "source": "a paper, table 1",
+}
+FOLDER = Path("outputs/reproduce/tiny")
+
+
+@pytest.fixture
+def reproduce(gentrain: Callable[..., Ended], workplace: Path) -> Callable[..., Ended]:
+    """`reproduce(*overrides, targets=[...])`: of a little VAE on digits, 20 steps long."""
+
+    def call(*more: str, targets: Any = (TARGET,), verb: str = "reproduce", **recipe: Any) -> Ended:
+        experiment = {
+            "defaults": [{"override /model": "vae_mlp"}, {"override /dataset": "digits"}],
+            "model": {"hidden": [16], "latent_dim": 4},
+            "train": {"steps": 20, "batch_size": 32, "checkpoint_every": 5, "sample_count": 4, **recipe},
+            "targets": list(targets),
+        }
+        file = workplace.parent / "own" / "experiment" / "tiny.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("# @package _global_\n" + yaml.safe_dump(experiment))
+        return gentrain(verb, "--config-dir", str(file.parents[1]), "experiment=tiny", *more)
+
+    return call
+
+
+@pytest.fixture
+def result() -> Callable[[], dict[str, Any]]:
+    return lambda: json.loads((FOLDER / "result.json").read_text())
+
+
+def test_a_figure_within_its_tolerance(
+    reproduce: Callable[..., Ended], result: Callable[[], dict[str, Any]]
+) -> None:
+    done = reproduce()
+    assert done.status == 0, done.err
+    found = result()
+    measured = json.loads((FOLDER / "eval_test.json").read_text())
+    assert found["obtained"] == {"likelihood.nats": measured["nats"]}
+    assert found["stderr"] == {"likelihood.nats": measured["nats_stderr"]}
+    assert found["estimator"] == {"likelihood.nats": "IWAE-3, test, 297 images"}
+    assert found["published"] == {"likelihood.nats": 180.0}
+    assert found["tolerance"] == {"likelihood.nats": 100.0}
+    assert found["verdict"] == {"likelihood.nats": "reproduced"}
+    assert found["source"] == {"likelihood.nats": "a paper, table 1"}
+    assert 0 <= found["minutes"] < 5
+    assert found["steps"] == 20
+    assert found["command"] == "gentrain reproduce experiment=tiny"
+    assert found["changed"] == []
+    assert set(found["versions"]) >= {"gentrain", "torch", "python"}
+    assert "thread" in found["hardware"]
+    head, row = [line for line in done.out.splitlines() if " | " in line]
+    assert [cell.strip() for cell in head.split("|")][1:6:2] == ["published", "obtained", "minutes"]
+    assert f"{measured['nats']:.4f} +- {measured['nats_stderr']:.4f}" in row
+    assert row.endswith("reproduced")
+
+
+def test_the_commit_is_that_of_the_checkout(
+    reproduce: Callable[..., Ended], result: Callable[[], dict[str, Any]]
+) -> None:
+    assert reproduce().status == 0
+    head = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=TESTS.parent, capture_output=True, text=True, check=False
+    )
+    if head.returncode:
+        assert result()["commit"] is None
+    else:
+        assert result()["commit"].removesuffix("-dirty") == head.stdout.strip()
+
+
+def test_worse_ends_with_1_and_keeps_what_it_found(
+    reproduce: Callable[..., Ended], result: Callable[[], dict[str, Any]]
+) -> None:
+    done = reproduce(targets=[{**TARGET, "published": 20.0, "at_most": 20.0, "tolerance": 1.0}])
+    assert done.status == 1
+    assert done.one_line() == "gentrain: tiny: likelihood.nats is worse than its target allows"
+    assert result()["verdict"] == {"likelihood.nats": "worse"}
+
+
+def test_better_than_published_wants_a_second_look(reproduce: Callable[..., Ended]) -> None:
+    done = reproduce(targets=[{**TARGET, "published": 900.0, "at_most": 900.0, "tolerance": 1.0}])
+    assert done.status == 0
+    assert "better: look again" in done.out
+
+
+def test_several_targets_of_several_metrics_each_in_its_direction(
+    reproduce: Callable[..., Ended], result: Callable[[], dict[str, Any]]
+) -> None:
+    own = {"published": None, "source": "own recipe"}
+    targets = [
+        {**own, "metric": "likelihood.bits_per_dim", "at_most": 100},
+        {**own, "metric": "likelihood.nats", "at_least": 1000},
+        {**own, "metric": "reconstruction.reconstruction_mse", "at_most": 1},
+    ]
+    done = reproduce(targets=targets)
+    assert done.status == 1
+    assert list(result()["verdict"].values()) == ["reached", "worse", "reached"]
+    assert result()["estimator"]["likelihood.nats"] == "ELBO, test, 297 images"
+
+
+@pytest.mark.parametrize(
+    ("excess", "tolerance", "published", "expected"),
+    [
+        (0.4, 0.4, True, "reproduced"),
+        (0.401, 0.4, True, "worse"),
+        (-0.4, 0.4, True, "reproduced"),
+        (-0.401, 0.4, True, "better"),
+        (-5.0, 0.4, False, "reached"),
+        (0.5, 0.4, False, "worse"),
+        (math.nan, 0.4, True, "worse"),
+        (-math.inf, 0.4, True, "worse"),
+    ],
+)
+def test_verdicts(excess: float, tolerance: float, published: bool, expected: str) -> None:
+    assert verdict(excess, tolerance, published) == expected
+
+
+# Going on
+
+
+def test_an_interrupted_call_is_taken_up(
+    reproduce: Callable[..., Ended], result: Callable[[], dict[str, Any]]
+) -> None:
+    whole = reproduce("run_dir=whole")
+    assert whole.status == 0
+    expected = json.loads(Path("whole/result.json").read_text())
+    assert reproduce(f"run_dir={FOLDER}", "train.steps=10", verb="train").status == 0
+    done = reproduce()
+    assert done.status == 0, done.err
+    assert "from step 10" in done.out
+    for key in ("obtained", "steps"):
+        assert result()[key] == expected[key]
+
+
+def test_a_run_that_went_further_is_another(reproduce: Callable[..., Ended]) -> None:
+    assert reproduce(f"run_dir={FOLDER}", "train.steps=25", verb="train").status == 0
+    done = reproduce()
+    assert done.status == 2
+    assert "was trained for 25 steps, the recipe has 20" in done.one_line()
+
+
+def test_a_complete_run_is_measured_again_and_not_trained(
+    reproduce: Callable[..., Ended], result: Callable[[], dict[str, Any]]
+) -> None:
+    assert reproduce().status == 0
+    before, checkpoint = result(), (FOLDER / "checkpoints/last.pt").read_bytes()
+    done = reproduce(targets=[{**TARGET, "samples": 5}])
+    assert done.status == 0, done.err
+    assert f"{FOLDER} is complete" in done.out
+    assert (FOLDER / "checkpoints/last.pt").read_bytes() == checkpoint
+    assert result()["minutes"] == before["minutes"]
+    assert "IWAE-5" in result()["estimator"]["likelihood.nats"]
+
+
+def test_another_recipe_does_not_go_on_in_the_same_folder(reproduce: Callable[..., Ended]) -> None:
+    assert reproduce().status == 0
+    before = {f: f.read_bytes() for f in FOLDER.rglob("*") if f.is_file()}
+    done = reproduce(batch_size=16)
+    assert done.status == 2
+    assert "begun with train.batch_size=32, now it is 16" in done.one_line()
+    assert {f: f.read_bytes() for f in FOLDER.rglob("*") if f.is_file()} == before
+
+
+def test_overrides_that_change_the_recipe_are_kept_with_the_result(
+    reproduce: Callable[..., Ended], result: Callable[[], dict[str, Any]]
+) -> None:
+    assert reproduce("train.batch_size=16", "device=cpu").status == 0
+    assert result()["changed"] == ["train.batch_size=16"]
+    assert result()["command"] == "gentrain reproduce experiment=tiny train.batch_size=16"
+
+
+def test_a_dry_run_writes_nothing(reproduce: Callable[..., Ended], workplace: Path) -> None:
+    done = reproduce("dry_run=true")
+    assert done.status == 0, done.err
+    assert "dry run" in done.out
+    assert list(workplace.iterdir()) == []
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"metric": "likelihod.nats"}, "targets[0].metric: expected a metric and a figure"),
+        ({"metric": "likelihood"}, "targets[0].metric: expected a metric and a figure"),
+        ({"at_least": 3.0}, "expected one of at_most and at_least"),
+        ({"at_most": None}, "expected one of at_most and at_least"),
+        ({"tolerance": -1.0}, "targets[0].tolerance: expected at least 0"),
+        ({"split": "tset"}, "targets[0].split"),
+        ({"tolerence": 1.0}, "tolerence"),
+    ],
+)
+def test_a_target_that_cannot_be_measured(
+    reproduce: Callable[..., Ended], change: dict[str, Any], said: str
+) -> None:
+    done = reproduce(targets=[{**TARGET, **change}])
+    assert done.status == 2
+    assert said in done.one_line()
+    assert not FOLDER.exists()
+
+
+def test_an_unknown_figure_costs_no_training(reproduce: Callable[..., Ended]) -> None:
+    done = reproduce(targets=[{**TARGET, "metric": "likelihood.natz"}])
+    assert done.status == 2
+    assert "likelihood has no figure 'natz'; did you mean nats" in done.one_line()
+    done = reproduce()  # the YAML mended
+    assert done.status == 0
+    assert f"{FOLDER} is complete" in done.out
+
+
+def test_a_target_without_its_source(reproduce: Callable[..., Ended]) -> None:
+    done = reproduce(targets=[{k: v for k, v in TARGET.items() if k != "source"}])
+    assert (done.status, done.one_line()) == (2, "gentrain: targets[0].source is missing")
+
+
+def test_no_targets_no_experiment_or_an_unknown_one(
+    reproduce: Callable[..., Ended], gentrain: Callable[..., Ended], workplace: Path
+) -> None:
+    done = reproduce(targets=[])
+    assert done.status == 2
+    assert "has no targets" in done.one_line()
+    done = gentrain("reproduce")
+    assert done.status == 2
+    assert ", ".join(options("experiment")) in done.one_line()
+    done = gentrain("reproduce", "experiment=vae_mnits")
+    assert done.status == 2
+    assert "did you mean vae_mnist" in done.one_line()
+    done = gentrain("reproduce", "experiment=vae_digits", "resume=latest")
+    assert done.status == 2
+    assert "resume" in done.one_line()
+    done = gentrain("reproduce", "experiment=vae_digits", "train.stepps=3")
+    assert "did you mean train.steps" in done.one_line()
+    assert list(workplace.iterdir()) == []
+
+
+def test_what_make_types() -> None:
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
+    done = subprocess.run(
+        ["make", "-n", "-o", ".venv/.installed", "reproduce-vae_digits"],
+        cwd=TESTS.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip().endswith("gentrain reproduce experiment=vae_digits")
