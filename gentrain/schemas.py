@@ -231,6 +231,8 @@ class InterpolateConfig(ImagesConfig):
     rows: int = knob(6, at_least=1, at_most=1000)
     # Images in each row, both ends included.
     columns: int = knob(10, at_least=2, at_most=1000)
+    # Instead of rows between ends: the whole plane of a model with two latent dimensions, rows x columns.
+    plane: bool = False
 
 
 @dataclass

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from gentrain.training import checkpoint
@@ -37,7 +38,8 @@ class Panel:
         needs: where its data lie, or None for a data set that comes along.
         parts: {what stands above a part: arguments of the command that draws it}.
         evaluate: arguments of `gentrain eval`.
-        curves: {what the curve is called: its key in metrics.jsonl}; the first line of the picture's facts.
+        curves: {what the curve is called: its key in metrics.jsonl}.
+    scattered: whether the test images' two latents are drawn too, coloured by label.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Panel:
     parts: dict[str, list[str]]
     evaluate: list[str] = field(default_factory=list)
     curves: dict[str, str] = field(default_factory=dict)
+    scattered: bool = False
 
     @property
     def root(self) -> list[str]:
@@ -75,6 +78,25 @@ PANELS = [
         ["model=vae", "dataset=folder", "train.epochs=4", "model.latent_dim=128"],
         DATA / "cifar10.zip",
         OF_A_VAE,
+    ),
+    Panel(
+        "plane_mnist",
+        "A VAE with two latents on MNIST",
+        ["model=vae", "dataset=mnist", "model.latent_dim=2", "train.epochs=6"],
+        DATA / "mnist",
+        {"the plane of latents": ["interpolate", "plane=true", "rows=20", "columns=20"]},
+        scattered=True,
+    ),
+    Panel(
+        "dae_mnist",
+        "Denoising autoencoder on MNIST: corrupted, restored, clean",
+        ["model=dae", "dataset=mnist", "train.epochs=6"],
+        DATA / "mnist",
+        {
+            "denoising": ["reconstruct", "images=" + ",".join(map(str, range(16)))],
+            "samples of its chain": ["sample", "n=64"],
+        },
+        ["metrics=[reconstruction]"],
     ),
     Panel(
         "pixelcnn_mnist",
@@ -131,6 +153,10 @@ def make(panel: Panel, trained: Path | None) -> None:
             run(*arguments, f"ckpt={place}", "out=part.png", cwd=folder)
             with Image.open(Path(folder) / "part.png") as picture:
                 parts[name] = picture.convert("RGB")
+        if panel.scattered:
+            run("encode", f"ckpt={place}", "out=latents.npz", cwd=folder)
+            with np.load(Path(folder) / "latents.npz") as file:
+                parts["test images by label"] = scatter(file["latents"], file["labels"])
         figures = run("eval", f"ckpt={place}", *panel.evaluate, cwd=folder)
         state = checkpoint.load(place / "checkpoints" / "last.pt")
     PLACE.mkdir(parents=True, exist_ok=True)
@@ -143,11 +169,32 @@ def make(panel: Panel, trained: Path | None) -> None:
         "figures": [
             line.strip()
             for line in figures.splitlines()
-            if any(word in line for word in ("nats", "bits", "confidence", "right"))
+            if any(word in line for word in ("nats", "bits", "confidence", "right", "error"))
         ],
     }
     (PLACE / f"{panel.name}.json").write_text(json.dumps(facts, indent=2) + "\n")
     print(f"{panel.name}: {facts}")
+
+
+#: One colour for each of ten labels (Tableau's).
+LABELS = [
+    *((31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189)),
+    *((140, 86, 75), (227, 119, 194), (127, 127, 127), (188, 189, 34), (23, 190, 207)),
+]
+
+
+def scatter(z: np.ndarray, labels: np.ndarray, side: int = 560, most: float = 3.5) -> Image.Image:
+    """Points z [N, 2] within +-`most`, the second dimension upwards, coloured by label, with a legend."""
+    sheet = Image.new("RGB", (side, side), "white")
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(size=20)
+    for (right, up), label in zip(z, labels, strict=True):
+        x, y = side * (0.5 + right / (2 * most)), side * (0.5 - up / (2 * most))
+        draw.ellipse((x - 1.5, y - 1.5, x + 1.5, y + 1.5), fill=LABELS[label])
+    draw.rectangle((0, 0, side - 1, side - 1), outline=(160, 160, 160))
+    for label, ink in enumerate(LABELS):
+        draw.text((12, 12 + 24 * label), str(label), fill=ink, font=font, stroke_width=1, stroke_fill="white")
+    return sheet
 
 
 INKS = [(31, 80, 160), (190, 80, 20)]

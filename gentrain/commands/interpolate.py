@@ -36,7 +36,15 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
     model = capable(loaded, LatentsToImages, "interpolate")
     out = out_path(config, loaded, "interpolations.png")
     check_out(out, (".png",))
+    if config.plane and config.images is not None:
+        raise UserError("plane=true shows all latents, images= some of them; give one")
     with torch.no_grad():
+        if config.plane:
+            z = plane(model, config.rows, config.columns, device_of(loaded))
+            save_png(grid(model.latents_to_images(z), loaded.model.spec.levels, columns=config.columns), out)
+            print(f"wrote   {out} (the plane of latents, {config.rows} x {config.columns})")
+            print(f"next    {next_command(loaded.model, ckpt_argument(loaded), 'encode', 'sample')}")
+            return
         if config.images is None:
             ends = prior_draws(model, 2 * config.rows, device_of(loaded))
             what = "latents drawn from the prior"
@@ -66,6 +74,30 @@ def prior_draws(model: LatentsToImages, n: int, device: torch.device) -> Tensor:
     if model.latent_prior == "uniform":
         return torch.rand(n, model.latent_dim, device=device) * 2 - 1
     return torch.randn(n, model.latent_dim, device=device)
+
+
+def plane(model: LatentsToImages, rows: int, columns: int, device: torch.device) -> Tensor:
+    """z [rows * columns, 2] over the plane of latents, the second dimension upwards, the first to the right.
+
+    Equal steps in probability: quantiles of the prior in each dimension (Kingma & Welling 2014, figure 4).
+
+    Raises:
+        UserError: the model has not two latent dimensions, or no prior over them.
+    """
+    if model.latent_dim != 2:
+        raise UserError(
+            f"plane=true: expected a model with 2 latent dimensions, found {model.latent_dim}; train one, "
+            "e.g.: gentrain train model=vae model.latent_dim=2"
+        )
+    if model.latent_prior == "none":
+        raise UserError("plane=true: this model has no prior over its latents; name images=0,1,2,3 instead")
+
+    def quantiles(count: int) -> Tensor:
+        p = (torch.arange(count, device=device) + 0.5) / count
+        return torch.special.ndtri(p) if model.latent_prior == "gaussian" else 2 * p - 1
+
+    up, right = torch.meshgrid(quantiles(rows).flip(0), quantiles(columns), indexing="ij")
+    return torch.stack([right, up], -1).flatten(0, 1)
 
 
 def linear(a: Tensor, b: Tensor, weights: Tensor) -> Tensor:

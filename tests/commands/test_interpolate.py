@@ -19,7 +19,7 @@ from torch import Tensor
 
 import gentrain as package
 from gentrain.api import compose_train
-from gentrain.commands.interpolate import linear, prior_draws, spherical
+from gentrain.commands.interpolate import linear, plane, prior_draws, spherical
 from gentrain.config import build_source
 from gentrain.errors import UserError
 from gentrain.images import grid
@@ -140,3 +140,42 @@ def test_a_uniform_prior_is_crossed_on_the_line(
     model: Any = package.load("run", trust=["toys"])
     expected = grid(model.latents_to_images(torch.stack([a, (a + b) / 2, b])), 17, columns=3)
     assert torch.equal(shown(Path("run/interpolations.png")), expected[0])
+
+
+# The plane of two latents
+
+
+class OfTwo:
+    """Latents alone: what `plane` asks a model for."""
+
+    def __init__(self, prior: str = "gaussian", dim: int = 2) -> None:
+        self.latent_prior, self.latent_dim = prior, dim
+
+
+def test_the_plane_is_even_in_probability_and_reads_like_a_plot() -> None:
+    z = plane(OfTwo(), 4, 5, torch.device("cpu")).view(4, 5, 2)  # type: ignore[arg-type]
+    p = torch.distributions.Normal(0, 1).cdf(z)
+    torch.testing.assert_close(p[0, :, 0], torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9]))
+    torch.testing.assert_close(p[:, 0, 1], torch.tensor([0.875, 0.625, 0.375, 0.125]))  # upwards
+    assert (z[:, :, 0] == z[:1, :, 0]).all()
+    assert (z[:, :, 1] == z[:, :1, 1]).all()
+    z = plane(OfTwo("uniform"), 2, 2, torch.device("cpu"))  # type: ignore[arg-type]
+    torch.testing.assert_close(z, torch.tensor([[-0.5, 0.5], [0.5, 0.5], [-0.5, -0.5], [0.5, -0.5]]))
+    with pytest.raises(UserError, match="no prior"):
+        plane(OfTwo("none"), 2, 2, torch.device("cpu"))  # type: ignore[arg-type]
+
+
+def test_the_plane_of_a_trained_model(gentrain: Callable[..., Ended], trained: SimpleNamespace) -> None:
+    done = gentrain("interpolate", "plane=true")
+    assert done.status == 2
+    assert "expected a model with 2 latent dimensions, found 4" in done.one_line()
+    done = gentrain("interpolate", "plane=true", "images=0,1")
+    assert done.status == 2
+    assert "give one" in done.one_line()
+    small = ["model=vae_mlp", "model.hidden=[8]", "model.latent_dim=2", "train.steps=2", "train.batch_size=8"]
+    assert gentrain("train", *small, "train.sample_count=1", "run_dir=two").status == 0
+    done = gentrain("interpolate", "ckpt=two", "plane=true", "rows=3", "columns=4", "out=plane.png")
+    assert done.status == 0, done.err
+    model: Any = package.load("two")
+    z = plane(model, 3, 4, torch.device("cpu"))
+    assert torch.equal(shown(Path("plane.png")), grid(model.latents_to_images(z), 17, columns=4)[0])
