@@ -13,7 +13,7 @@ PROGRAM = """
 import resource, torch
 from gentrain.training.memory import keep_freed
 def faults():
-    for _ in range(3): torch.ones(12_000_000)
+    for _ in range(12): torch.ones(12_000_000)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(10): torch.ones(12_000_000)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
