@@ -59,6 +59,7 @@ VERBS: dict[str, tuple[str, list[str]]] = {
             "gentrain eval samples=5000 limit=1000",
             "gentrain eval split=validation",
             "gentrain eval metrics=[likelihood,classifier]",
+            "gentrain eval metrics=[probe]",
         ],
     ),
     "reconstruct": (

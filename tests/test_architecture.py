@@ -79,7 +79,10 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
     ),
     (
         "gentrain.metrics",
-        ("torch", "numpy", "scipy", "gentrain.contracts", "gentrain.errors", "gentrain.metrics"),
+        (
+            *("torch", "numpy", "scipy", "sklearn"),
+            *("gentrain.contracts", "gentrain.errors", "gentrain.metrics"),
+        ),
     ),
 ]
 
