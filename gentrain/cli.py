@@ -89,7 +89,11 @@ VERBS: dict[str, tuple[str, list[str]]] = {
     ),
     "encode": (
         "write the latents of images to an .npz",
-        ["gentrain encode", "gentrain encode split=train out=latents.npz"],
+        [
+            "gentrain encode",
+            "gentrain encode split=train out=latents.npz",
+            "gentrain encode projector=true",
+        ],
     ),
     "list": ("show models, what each can do, and data sets", ["gentrain list"]),
 }

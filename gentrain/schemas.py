@@ -281,6 +281,8 @@ class EncodeConfig(CheckpointConfig):
     batch_size: int = knob(100, at_least=1)
     # An .npz with `latents` float32 [N, D] and `labels`. None: latents.npz in the run folder.
     out: Optional[str] = knob(None, path=True)
+    # Show them in TensorBoard's projector too, coloured by label: files in the run folder.
+    projector: bool = False
 
 
 @dataclass
