@@ -59,6 +59,7 @@ VERBS: dict[str, tuple[str, list[str]]] = {
             "gentrain eval samples=5000 limit=1000",
             "gentrain eval split=validation",
             "gentrain eval metrics=[likelihood,classifier]",
+            "gentrain eval metrics=[probe]",
         ],
     ),
     "reconstruct": (
@@ -88,7 +89,11 @@ VERBS: dict[str, tuple[str, list[str]]] = {
     ),
     "encode": (
         "write the latents of images to an .npz",
-        ["gentrain encode", "gentrain encode split=train out=latents.npz"],
+        [
+            "gentrain encode",
+            "gentrain encode split=train out=latents.npz",
+            "gentrain encode projector=true",
+        ],
     ),
     "list": ("show models, what each can do, and data sets", ["gentrain list"]),
 }

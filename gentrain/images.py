@@ -78,16 +78,28 @@ def check_out(out: Path, suffixes: tuple[str, ...]) -> None:
         raise UserError(f"out={out}: expected a name that ends in {' or '.join(suffixes)}")
     if out.is_dir():
         raise UserError(f"out={out} is a folder; expected a file name")
-    parent = out.absolute().parent
-    while not parent.exists():
-        parent = parent.parent
-    if not parent.is_dir():
-        raise UserError(f"out={out}: cannot write to {parent}: it is not a folder")
+    check_folder(out.absolute().parent, f"out={out}")
+
+
+def check_folder(folder: Path, typed: str) -> None:
+    """Refuse a folder that cannot be written, or made, before the work that fills it.
+
+    Args:
+        folder: absolute.
+        typed: what the user typed to have files there.
+
+    Raises:
+        UserError: the first folder above that exists, and what is wrong with it.
+    """
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        raise UserError(f"{typed}: cannot write to {folder}: it is not a folder")
     # os.access says yes to root on a read-only file system: try.
     try:
-        os.rmdir(tempfile.mkdtemp(prefix=".gentrain-", dir=parent))
+        os.rmdir(tempfile.mkdtemp(prefix=".gentrain-", dir=folder))
     except OSError as error:
-        raise UserError(f"out={out}: cannot write to {parent}: {error.strerror}") from error
+        raise UserError(f"{typed}: cannot write to {folder}: {error.strerror}") from error
 
 
 def rows_of_eight(*parts: Tensor) -> Tensor:

@@ -198,7 +198,7 @@ class EvalConfig(CheckpointConfig):
     batch_size: int = knob(100, at_least=1)
     # Only the first so many images. None: all.
     limit: Optional[int] = knob(None, at_least=1)
-    # A list of likelihood, reconstruction, classifier. None: the likelihood, where the model has one.
+    # A list of likelihood, reconstruction, classifier, probe. None: the likelihood, where the model has one.
     metrics: Any = None
     # Samples to draw, for metrics that look at samples.
     n: int = knob(10_000, at_least=1)
@@ -283,6 +283,8 @@ class EncodeConfig(CheckpointConfig):
     batch_size: int = knob(100, at_least=1)
     # An .npz with `latents` float32 [N, D] and `labels`. None: latents.npz in the run folder.
     out: Optional[str] = knob(None, path=True)
+    # Show them in TensorBoard's projector too, coloured by label: files in the run folder.
+    projector: bool = False
 
 
 @dataclass

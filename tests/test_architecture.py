@@ -79,7 +79,10 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
     ),
     (
         "gentrain.metrics",
-        ("torch", "numpy", "scipy", "gentrain.contracts", "gentrain.errors", "gentrain.metrics"),
+        (
+            *("torch", "numpy", "scipy", "sklearn"),
+            *("gentrain.contracts", "gentrain.errors", "gentrain.metrics"),
+        ),
     ),
 ]
 
@@ -100,6 +103,7 @@ NEVER = [
     ("gentrain.data", ("gentrain.models", "gentrain.training", "gentrain.commands", "gentrain.config")),
     ("gentrain.metrics", ("gentrain.models", "gentrain.training", "gentrain.commands", "gentrain.config")),
     ("gentrain.images", ("gentrain.models", "gentrain.training", "gentrain.commands", "gentrain.config")),
+    ("gentrain.projector", ("gentrain.models", "gentrain.training", "gentrain.commands", "gentrain.config")),
     ("gentrain.config", ("gentrain.models", "gentrain.training", "gentrain.commands")),
     ("gentrain.api", ("gentrain.models", "gentrain.commands")),
     ("gentrain.commands", ("gentrain.models", "gentrain.layers")),

@@ -13,7 +13,7 @@ from running import MODELS, OFTEN, Ended
 import gentrain as package
 from gentrain.cli import main
 from gentrain.config import config_dir
-from gentrain.contracts import HasLikelihood, Invertible, Reconstructs, Samples
+from gentrain.contracts import HasLikelihood, ImagesToLatents, Invertible, Reconstructs, Samples
 from gentrain.training import checkpoint
 
 NAMES = list(MODELS)
@@ -61,7 +61,9 @@ def test_draws_and_is_measured(
     else:
         assert measured.status == 2
         assert "has no likelihood" in measured.one_line()
-        assert ("metrics=[classifier]" in measured.one_line()) == isinstance(model, Samples)
+        hints = {"reconstruction": Reconstructs, "classifier": Samples, "probe": ImagesToLatents}
+        hint = ",".join(name for name, needed in hints.items() if isinstance(model, needed))
+        assert measured.one_line().endswith(f"; try metrics=[{hint}]")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,11 +1,11 @@
-"""`gentrain encode`: the latents of images as an .npz."""
+"""`gentrain encode`: the latents of images as an .npz, and as points in TensorBoard's projector."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from omegaconf import DictConfig
 from tqdm import tqdm
 
@@ -13,9 +13,11 @@ from gentrain.commands.sample import save_npz
 from gentrain.commands.trained import (
     batches_of,
     capable,
+    check_latents,
     ckpt_argument,
     device_of,
-    named_images,
+    encoded,
+    named_batch,
     open_data,
     open_model,
     out_path,
@@ -23,37 +25,55 @@ from gentrain.commands.trained import (
 )
 from gentrain.config import conform
 from gentrain.contracts import ImagesToLatents
-from gentrain.images import check_out
+from gentrain.errors import UserError
+from gentrain.images import check_folder, check_out
+from gentrain.projector import CONFIG, save_projector
 from gentrain.schemas import EncodeConfig
 
 
 def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) -> None:
     """Write `latents` float32 [N, D] and, for a split that has them, `labels` int64 [N].
 
+    With `projector`, the files of TensorBoard's projector too, in the run folder.
+
     Raises:
-        UserError: a model without an encoder, images that cannot be read.
+        UserError: a model without an encoder, images that cannot be read, a projector without a run folder.
+        Fault: latents that are not finite, for the projector.
     """
     config = conform(EncodeConfig, config)
     loaded = open_model(config)
     model = capable(loaded, ImagesToLatents, "encode")
     out = out_path(config, loaded, "latents.npz")
     check_out(out, (".npz",))
-    arrays: dict[str, Any] = {}
-    with torch.no_grad():
-        if config.images is not None:
-            z = model.images_to_latents(named_images(config.images, loaded, config)).cpu()
-        else:
-            data = open_data(loaded, config)
-            split = split_of(data, config.split)
-            batches = batches_of(data, split, config, device_of(loaded))
-            parts, labels = [], []
-            for batch in tqdm(batches, unit="batch", disable=None):
-                parts.append(model.images_to_latents(batch.x).cpu())
-                if batch.label is not None:
-                    labels.append(batch.label.cpu())
-            z = torch.cat(parts)
-            if labels:
-                arrays["labels"] = torch.cat(labels).numpy()
-    save_npz(out, latents=z.float().numpy(), **arrays)
-    print(f"wrote   {out} (latents {list(z.shape)}{', labels' if arrays else ''})")
-    print(f"next    gentrain reconstruct {ckpt_argument(loaded)}")
+    if config.projector:
+        if loaded.run is None:
+            raise UserError(
+                f"projector=true writes into a run folder, and {loaded.path} lies in none; "
+                "expected ckpt= a run folder, or a file in its checkpoints/"
+            )
+        check_folder((loaded.run.folder / "projector").absolute(), "projector=true")
+    if config.images is not None:
+        batch = named_batch(config.images, loaded, config)
+        z, images = encoded(model, [batch], config.projector)
+        # Their names come from the data, which only images named by their numbers have.
+        spec = loaded.model.spec if images.given is None else open_data(loaded, config).spec
+    else:
+        data = open_data(loaded, config)
+        batches = batches_of(data, split_of(data, config.split), config, device_of(loaded))
+        z, images = encoded(model, tqdm(batches, unit="batch", disable=None), config.projector)
+        spec = data.spec
+    labels = images.label if config.images is None else None
+    if config.projector:
+        check_latents(z)
+    save_npz(out, latents=z.numpy(), **({} if labels is None else {"labels": labels.numpy()}))
+    print(f"wrote   {out} (latents {list(z.shape)}{'' if labels is None else ', labels'})")
+    if not config.projector:
+        print(f"next    gentrain reconstruct {ckpt_argument(loaded)}")
+        return
+    assert loaded.run is not None
+    folder = loaded.run.folder
+    name = f"latents_{config.split if config.images is None else 'images'}_step_{loaded.step}"
+    notes = save_projector(folder, name, z, images, spec)
+    print(f"wrote   {folder / CONFIG}, {folder / 'projector'} (for TensorBoard's Projector tab)")
+    print("".join(f"note    {note}\n" for note in notes), end="")
+    print(f"next    tensorboard --logdir {shlex.quote(str(folder))}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +21,7 @@ from gentrain.contracts import Batch, GenerativeModel, HasLikelihood, ImagesToLa
 from gentrain.data.batches import images_at, in_order
 from gentrain.data.pictures import read_images
 from gentrain.data.source import Data, Source, Split
-from gentrain.errors import UserError
+from gentrain.errors import Fault, UserError
 from gentrain.training import distributed, memory, randomness
 from gentrain.training.precision import pick_device
 
@@ -115,6 +115,42 @@ def batches_of(
     return in_order(
         data, split, batch_size=config.batch_size, device=device, seed=int(config.seed), limit=limit
     )
+
+
+def encoded(model: ImagesToLatents, batches: Iterable[Batch], images: bool) -> tuple[Tensor, Batch]:
+    """The latents of images, and what is known of the images, on the CPU.
+
+    Args:
+        model: what has the latents.
+        batches: the images, on its device.
+        images: whether the images themselves are kept; else `x` is empty.
+
+    Returns:
+        z float32 [N, D], and one batch of all N images.
+    """
+    latents: list[Tensor] = []
+    parts: list[Batch] = []
+    with torch.no_grad():
+        for batch in batches:
+            latents.append(model.images_to_latents(batch.x).float().cpu())
+            parts.append((batch if images else batch._replace(x=batch.x[:0])).map(Tensor.cpu))
+    x, *known = (None if part[0] is None else torch.cat(part) for part in zip(*parts, strict=True))
+    assert x is not None
+    return torch.cat(latents), Batch(x, *known)
+
+
+def check_latents(z: Tensor) -> None:
+    """Refuse latents [N, D] of a model that went bad.
+
+    Raises:
+        Fault: some are not finite; says of how many images.
+    """
+    bad = int((~z.isfinite().all(1)).sum())
+    if bad:
+        raise Fault(
+            f"the latents of {bad} of {len(z)} images are not finite; the model has diverged: "
+            "take an earlier checkpoint, or train with a lower learning rate"
+        )
 
 
 def label_names(data: Data) -> tuple[str, ...]:

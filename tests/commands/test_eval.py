@@ -271,7 +271,7 @@ def test_the_reason_that_a_model_gives(
         ("metrics=(classifier)", ["metrics"]),
         ("metrics=3", ["expected a list"]),
         ("metrics={a: 1}", ["expected a list"]),
-        ("metrics=[]", ["expected at least one", "metrics=[likelihood,classifier]"]),
+        ("metrics=[]", ["expected at least one", "metrics=[likelihood,reconstruction,classifier,probe]"]),
         ("metrics=[[classifier]]", ["no metric"]),
         ("metric=[classifier]", ["metrics"]),
         ("n=0", ["n: expected at least 1"]),
@@ -414,7 +414,10 @@ def test_unlabelled_data(gentrain: Callable[..., Ended], pictures: Path) -> None
     assert gentrain("train", *FOLDER, "dataset.root=pictures", "run_dir=run").status == 0
     ended = gentrain("eval", "metrics=[classifier]")
     assert ended.status == 2
-    assert "vae_mlp was trained on data without labels; try metrics=[likelihood]" in ended.one_line()
+    assert (
+        "vae_mlp was trained on data without labels; try metrics=[likelihood,reconstruction]"
+        in ended.one_line()
+    )
 
 
 def test_many_labels_are_told_by_their_extremes() -> None:

@@ -86,7 +86,7 @@ class CVAE(LatentVariableModel, Reconstructs):
     lacks = dict.fromkeys(
         ("encode", "interpolate", "arithmetic"),
         "its latents mean nothing without the label of the image, which this command does not take",
-    )
+    ) | {"probe": "its encoder is given the label, which a classifier of its latents would find there"}
 
     def __init__(
         self,
