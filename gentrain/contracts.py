@@ -121,6 +121,10 @@ class Turn:
         loss: (batch, step) -> (scalar to minimise, {name: scalar} to log).
         every: the turn is due when `(step + 1) % every == 0`.
         double_backward: the loss differentiates through a gradient (it is then not compiled).
+        changes: None: the loss does not read `step`. Else the steps (0-based) at which what it makes of
+            `step` changes: from one of them to the next it is the same function of the batch. A step that
+            is captured (`train.cuda_graph`) keeps the loss that it was captured with, so it is captured
+            again at these steps, and there a loss that reads `step` under None is refused.
     """
 
     name: str
@@ -128,6 +132,7 @@ class Turn:
     loss: Loss
     every: int = 1
     double_backward: bool = False
+    changes: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         if self.every < 1:
@@ -136,6 +141,10 @@ class Turn:
     def due(self, step: int) -> bool:
         """Whether this turn moves in step `step` (0-based)."""
         return (step + 1) % self.every == 0
+
+    def form(self, step: int) -> int:
+        """How many of `changes` lie at or before step `step`: equal where the loss is the same function."""
+        return sum(change <= step for change in self.changes or ())
 
     def parameters(self) -> list[nn.Parameter]:
         """The parameters that this turn moves, each once, in order; frozen ones are left out."""

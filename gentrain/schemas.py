@@ -49,6 +49,8 @@ class TrainSection:
     ema: Optional[float] = knob(None, at_least=0, below=1)
     # Compile each turn's loss with torch.compile.
     compile: bool = False
+    # Capture a whole step as a CUDA graph and replay it: many times faster where steps are small.
+    cuda_graph: bool = False
     # Newest checkpoints that are kept; the best one is kept besides.
     keep: int = knob(2, at_least=1)
     # Steps between two lines of metrics.

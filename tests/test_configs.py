@@ -243,3 +243,15 @@ def test_every_experiment_composes() -> None:
         config = compose_train([f"experiment={name}"])
         assert config.model._target_
         assert config.dataset._target_
+
+
+@pytest.mark.parametrize("name", ["vae_mnist_paper", "iwae_mnist_paper"])
+def test_a_papers_own_schedule(name: str) -> None:
+    """3^i epochs of 60,000 images at learning rate 1e-3 * 10^(-i/7), i = 0..7."""
+    config = compose_train([f"experiment={name}"])
+    assert config.schedule.main._target_ == "torch.optim.lr_scheduler.MultiStepLR"
+    steps = [3**i * 60000 // config.train.batch_size for i in range(8)]
+    ends = [sum(steps[: i + 1]) for i in range(8)]
+    assert [*config.schedule.main.milestones, config.train.steps] == ends
+    assert config.optim.main.lr == 1e-3
+    assert config.schedule.main.gamma == pytest.approx(10 ** (-1 / 7), rel=1e-12)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from comparing import same_end
+from comparing import same, same_end
 from running import MODELS, OFTEN, Ended, run_process, toy
 
 from gentrain.training import checkpoint
@@ -63,6 +64,99 @@ def test_no_step_waits_for_the_device(
     monkeypatch.setattr(Trainer, "one_step", watched)
     done = gentrain("train", *MODELS[name], *OFTEN, "device=cuda", "train.steps=20")
     assert done.status == 0, done.err
+
+
+#: What can be captured; glow's step in float32 too.
+CAPTURED = {
+    name: [a for a in arguments if not a.startswith("precision")]
+    for name, arguments in MODELS.items()
+    if name != "wgan_gp"
+}
+#: A learning rate that a float holds as well as a double, which an ordinary step reads.
+RATE = 2.0**-10
+
+
+@pytest.mark.parametrize("name", CAPTURED)
+def test_captured_steps_agree_with_ordinary_ones(gentrain: Callable[..., Ended], name: str) -> None:
+    turns = ("generator", "discriminator") if name == "gan" else ("main",)
+    arguments = [*CAPTURED[name], *OFTEN, *(f"optim.{turn}.lr={RATE}" for turn in turns)]
+    arguments += ["device=cuda", "precision=fp32", "deterministic=true", "train.steps=20"]
+    states = []
+    for graph in ("false", "true"):
+        done = gentrain("train", *arguments, f"train.cuda_graph={graph}", f"run_dir={graph}")
+        assert done.status == 0, done.err
+        states.append(checkpoint.load(Path(graph) / "checkpoints/last.pt"))
+    plain, captured = states
+    same(plain["random"], captured["random"])  # as many random numbers were drawn
+    assert {k: t["updates"] for k, t in plain["turns"].items()} == {
+        k: t["updates"] for k, t in captured["turns"].items()
+    }
+    for part in ("model", "ema"):
+        if plain[part] is not None:
+            torch.testing.assert_close(captured[part], plain[part], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", CAPTURED)
+def test_a_captured_run_resumes_to_the_bit(tmp_path: Path, name: str) -> None:
+    """The checkpoint is of step 50, after 47 replays; the resumed run starts with ordinary steps."""
+    arguments = [*CAPTURED[name], *OFTEN, "run_dir=run", "device=cuda", "deterministic=true"]
+    arguments += ["precision=fp32", "train.cuda_graph=true"]
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    for folder in (whole, broken):
+        folder.mkdir()
+    assert run_process("train", *arguments, "train.steps=100", cwd=whole).status == 0
+    assert run_process("train", *arguments, "train.steps=50", cwd=broken).status == 0
+    longer = run_process("train", "resume=run", "train.steps=100", cwd=broken)
+    assert longer.status == 0, longer.err
+    same_end(whole / "run", broken / "run")
+
+
+@pytest.mark.parametrize("name", CAPTURED)
+def test_no_replayed_step_waits_for_the_device(
+    gentrain: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    from gentrain.training.trainer import Trainer
+
+    one_step = Trainer.one_step
+
+    def watched(self: Trainer) -> None:
+        torch.cuda.set_sync_debug_mode("error" if self.step > 10 else "default")
+        try:
+            one_step(self)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(Trainer, "one_step", watched)
+    settings = ["device=cuda", "train.cuda_graph=true", "train.steps=30"]
+    done = gentrain("train", *CAPTURED[name], *OFTEN, *settings)
+    assert done.status == 0, done.err
+
+
+def test_a_non_finite_loss_in_a_replay_is_found(gentrain: Callable[..., Ended]) -> None:
+    """The learning rate of step 26 throws the weights away, so that the loss of step 27 is not finite."""
+    done = gentrain(
+        *["train", *MODELS["vae_mlp"], *OFTEN, "device=cuda", "train.cuda_graph=true", "run_dir=run"],
+        *["+schedule.main._target_=torch.optim.lr_scheduler.MultiStepLR", "+schedule.main.gamma=1e30"],
+        *["+schedule.main.milestones=[25]", "train.steps=60"],
+    )
+    assert done.status == 1
+    assert "step 27, turn main" in done.one_line()
+    assert checkpoint.load(Path("run/checkpoints/last.pt"))["step"] == 15
+
+
+def test_capture_pays_where_steps_are_small(gentrain: Callable[..., Ended]) -> None:
+    rates = []
+    for graph in ("false", "true"):
+        done = gentrain(
+            *["train", "model=vae_mlp", "dataset=digits", "dataset.binarize=dynamic", "device=cuda"],
+            *["precision=fp32", "train.batch_size=20", "train.steps=5000", f"train.cuda_graph={graph}"],
+            *["train.log_every=5000", "train.eval_every=5000", "train.sample_every=5000"],
+            *["train.checkpoint_every=5000"],
+        )
+        assert done.status == 0, done.err
+        rates.append(float(re.findall(r"([\d.]+) images/s", done.out)[-1]))
+    print(f"ordinary {rates[0] / 20:.0f}, captured {rates[1] / 20:.0f} steps per second")
+    assert rates[1] > 2 * rates[0]
 
 
 def test_a_non_finite_loss_never_reaches_the_weights(gentrain: Callable[..., Ended]) -> None:

@@ -14,7 +14,7 @@ from gentrain.contracts import GenerativeModel
 from gentrain.data.batches import Batches, in_order
 from gentrain.data.source import Data
 from gentrain.errors import UserError, did_you_mean
-from gentrain.training import randomness
+from gentrain.training import capture, randomness
 from gentrain.training.distributed import World
 from gentrain.training.ema import EMA
 from gentrain.training.precision import Precision
@@ -56,6 +56,8 @@ def assemble(
     world.broadcast_module(model)
     ema = EMA(model, settings.ema) if settings.ema is not None else None
     updates = build_updates(config, model, precision, world, trust)
+    if settings.cuda_graph:
+        capture.check_updates(updates)
     randomness.seed_everything(seed + 2 + 1_000_003 * world.rank)
 
     validation = None
@@ -87,6 +89,7 @@ def assemble(
         Run(Path(".")),
         identity,
         device,
+        capture.CAPTURES[device.type](device) if settings.cuda_graph else None,
     )
     return trainer, batches
 

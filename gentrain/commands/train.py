@@ -17,7 +17,7 @@ from gentrain.config import build_source, conform
 from gentrain.errors import UserError
 from gentrain.explain import plain_key
 from gentrain.schemas import TrainConfig
-from gentrain.training import checkpoint, distributed, memory, randomness
+from gentrain.training import capture, checkpoint, distributed, memory, randomness
 from gentrain.training import run as runs
 from gentrain.training.checkpoint import check_same_model
 from gentrain.training.distributed import World
@@ -33,6 +33,7 @@ CHANGEABLE = (
     "train.eval_every",
     "train.sample_every",
     "train.checkpoint_every",
+    "train.cuda_graph",
     "device",
     "dataset.root",
 )
@@ -87,6 +88,8 @@ def run(
 
     device = pick_device(config.device, distributed.local_rank())
     precision = pick_precision(config.precision, device)
+    if config.train.cuda_graph:
+        capture.check_run(device, precision.name, distributed.launched_size(), config.train.compile)
     place = previous.folder if previous else Path(config.run_dir or base or runs.OUTPUTS).expanduser()
     runs.check_writable(place)
     if previous is not None and distributed.launched_rank() == 0 and not config.dry_run:

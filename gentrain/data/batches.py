@@ -84,7 +84,8 @@ class Batches:
         self._seed = seed
         self._device = device
         self._part = slice(rank * batch_size // world, (rank + 1) * batch_size // world)
-        self._orders: dict[int, np.ndarray] = {}
+        self._orders: dict[int, Tensor] = {}
+        self._draw = torch.Generator(device=device)  # of the augmentations on a device
         resident = fits(split.images.nbytes, device)
         self._images = np.array(split.images) if resident and device.type == "cpu" else split.images
         self._labels = None if split.labels is None else np.array(split.labels)
@@ -112,26 +113,28 @@ class Batches:
         first = step * self.batch_size
         indices = self._indices(first + self._part.start, first + self._part.stop)  # [B / world]
         if self._on_device is None:
-            batch = _gather(self._images, self._labels, self._attributes, indices, self._device)
+            batch = _gather(self._images, self._labels, self._attributes, indices.numpy(), self._device)
         else:
-            chosen = _moved(torch.from_numpy(indices), self._device)
-            batch = self._on_device.map(lambda part: part.index_select(0, chosen))
+            batch = self._on_device.map(lambda part: part.index_select(0, indices))
         augment = self._augment_in_numpy if self._device.type == "cpu" else self._augment_on_device
         return batch._replace(x=augment(batch.x, step))
 
-    def _indices(self, first: int, last: int) -> np.ndarray:
-        """Images first .. last-1 of the endless stream of permutations, int64."""
+    def _indices(self, first: int, last: int) -> Tensor:
+        """Images first .. last-1 of the endless stream of permutations, int64, where the images lie."""
         epoch, start = divmod(first, self._count)
         stop = start + last - first
         if stop <= self._count:
             return self._order(epoch)[start:stop]
         # B <= N, so that a batch never reaches a third epoch.
-        return np.concatenate([self._order(epoch)[start:], self._order(epoch + 1)[: stop - self._count]])
+        return torch.cat([self._order(epoch)[start:], self._order(epoch + 1)[: stop - self._count]])
 
-    def _order(self, epoch: int) -> np.ndarray:
+    def _order(self, epoch: int) -> Tensor:
         order = self._orders.get(epoch)
         if order is None:
-            order = permutation(self._count, "order", self._seed, epoch)
+            order = torch.from_numpy(permutation(self._count, "order", self._seed, epoch))
+            if self._on_device is not None:
+                # Moved as a whole: a batch's part of it is then a view, and costs neither copy nor launch.
+                order = _moved(order, self._device)
             # Kept: this epoch and the one that a batch may share with it.
             self._orders = {e: o for e, o in self._orders.items() if abs(e - epoch) == 1} | {epoch: order}
         return order
@@ -149,7 +152,7 @@ class Batches:
 
     def _augment_on_device(self, x: Tensor, step: int) -> Tensor:
         data, device = self._data, self._device
-        draw = torch.Generator(device=device).manual_seed(seed_of("augment", self._seed, step))
+        draw = self._draw.manual_seed(seed_of("augment", self._seed, step))
         if data.flip:
             mirrored = torch.rand(self.batch_size, generator=draw, device=device)[self._part] < 0.5
             x = torch.where(mirrored[:, None, None, None], x.flip(-1), x)

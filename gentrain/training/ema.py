@@ -27,22 +27,25 @@ class EMA:
             id(p): a for p, a in zip(model.parameters(), self.model.parameters(), strict=True)
         } | {id(b): a for b, a in zip(model.buffers(), self.model.buffers(), strict=True)}
 
+    def rate(self, updates: int) -> float:
+        """1 - decay of a turn that has moved `updates` times before."""
+        return 1 - min(self.decay, (1 + updates) / (10 + updates))
+
     @torch.no_grad()
     def update(
-        self, parameters: Sequence[Tensor], nets: Sequence[nn.Module], updates: int, moved: Tensor
+        self, parameters: Sequence[Tensor], nets: Sequence[nn.Module], rate: float | Tensor, moved: Tensor
     ) -> None:
         """Move towards the parameters that a turn has just moved.
 
         Args:
             parameters: the turn's parameters.
             nets: the turn's modules, for their buffers.
-            updates: how often the turn has moved before.
+            rate: of `rate`, or a float scalar on the device that holds it.
             moved: scalar 0 or 1 on the device; 0 where the update was masked.
         """
-        rate = moved * (1 - min(self.decay, (1 + updates) / (10 + updates)))
         average = [self._average[id(p)] for p in parameters]
         change = torch._foreach_sub([p.detach() for p in parameters], average)
-        torch._foreach_mul_(change, rate)
+        torch._foreach_mul_(change, moved * rate)
         torch._foreach_add_(average, change)
         for net in nets:
             for buffer in net.buffers():

@@ -1,7 +1,7 @@
 """One loop for every family: it never asks what family it trains.
 
 A step is one fresh batch and all turns that are due. The loop owns backward, precision, clipping,
-stepping and averaging (`update.py`), evaluation, pictures, checkpoints and the end.
+stepping and averaging (`update.py`, `steps.py`), evaluation, pictures, checkpoints and the end.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ import torch
 from gentrain.contracts import Batch, GenerativeModel
 from gentrain.errors import Fault, UserError
 from gentrain.training import checkpoint, randomness
+from gentrain.training.capture import Capture
 from gentrain.training.checkpoint import check_same_model
 from gentrain.training.distributed import World
 from gentrain.training.ema import EMA
 from gentrain.training.run import Run
+from gentrain.training.steps import CapturedSteps, Steps
 from gentrain.training.stopping import StopOnSignal, Stopped
 from gentrain.training.tracking import Tracker
 from gentrain.training.update import TurnUpdate
@@ -78,6 +80,7 @@ class Trainer:
         run: the run folder (rank 0 writes).
         identity: what the checkpoint says of the run: its config as YAML, names, DataSpec.
         device: of the model.
+        capture: how steps are captured and replayed; None: they are run operation by operation.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class Trainer:
         run: Run,
         identity: dict[str, Any],
         device: torch.device,
+        capture: Capture | None = None,
     ) -> None:
         self.model, self.updates, self.ema = model, list(updates), ema
         self.batches, self.validation, self.plan = batches, validation, plan
@@ -99,11 +103,12 @@ class Trainer:
         self.step = 0  # steps done
         self.best: float | None = None
         self._seconds = 0.0  # of training, over all sessions of the run
-        self._latch = torch.zeros((), dtype=torch.bool, device=device)
         self._evaluation: dict[str, float] = {}
         self._tracker: Tracker | None = None
         self._warned: set[str] = set()
-        self._buffers = [b for b in model.buffers() if b.is_floating_point()]
+        buffers = [b for b in model.buffers() if b.is_floating_point()]
+        parts = (self.updates, ema, world, buffers, device)
+        self._run_step = Steps(*parts) if capture is None else CapturedSteps(*parts, capture)
 
     @property
     def averaged(self) -> GenerativeModel:
@@ -146,13 +151,7 @@ class Trainer:
 
     def one_step(self) -> None:
         """One fresh batch and all turns that are due."""
-        batch = self.batches.at(self.step)
-        due = [update for update in self.updates if update.turn.due(self.step)]
-        moved = [update(batch, self.step, self._latch) for update in due]
-        self.world.broadcast(self._buffers)  # BatchNorm statistics: rank 0's, everywhere
-        if self.ema:
-            for update, has_moved in zip(due, moved, strict=True):
-                self.ema.update(update.parameters, update.turn.nets, update.updates - 1, has_moved)
+        self._run_step(self.batches.at(self.step), self.step)
         self.step += 1
 
     def _after_step(self, signum: int, started: float) -> None:
@@ -210,7 +209,7 @@ class Trainer:
             raise Fault(f"step {self.step}: {trouble}; {self._way_on()}")
 
     def _check_finite(self) -> None:
-        if not bool(self._latch):
+        if not bool(self._run_step.latch):
             return
         reasons = [r for update in self.updates if (r := update.what_went_wrong())]
         raise Fault(

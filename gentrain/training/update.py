@@ -2,7 +2,8 @@
 
 A non-finite loss or gradient never reaches the weights, and no step waits for the device to find out:
 the optimiser's step is masked on the device by `skip`, and what went wrong is kept in tensors that
-are read with the next log line.
+are read with the next log line. Those tensors stay where they are from the first update on and are
+written in place, so that a step can be captured and replayed (`steps.py`).
 """
 
 from __future__ import annotations
@@ -111,15 +112,22 @@ class TurnUpdate:
         self.names: list[str] = []  # of the running means: loss, its terms, grad_norm
         self._sums = self._count = torch.zeros((), device=self.device)
         self._skips_in_a_row = torch.zeros((), device=self.device)
-        self._bad_step = torch.full((), -1.0, device=self.device)
+        self._bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
         self._bad_values = self._sums
 
     def __call__(self, batch: Batch, step: int, latch: Tensor) -> Tensor:
-        """Move once.
+        """Move once: `move` and `advance`."""
+        moved = self.move(batch, step, step, latch)
+        self.advance()
+        return moved
+
+    def move(self, batch: Batch, step: int, number: int | Tensor, latch: Tensor) -> Tensor:
+        """What an update does on the device.
 
         Args:
             batch: this rank's part of the step's batch.
-            step: 0-based.
+            step: 0-based, for the loss.
+            number: `step`, or an int64 scalar on the device that holds it; for what went wrong.
             latch: bool scalar on the device, set in place once the run must stop.
 
         Returns:
@@ -150,22 +158,25 @@ class TurnUpdate:
 
         bad = (~torch.isfinite(row[0] + row[-1])).float()
         bad = self._world.max(bad)  # the ranks' losses differ, what they do must not
-        self._skips_in_a_row = (self._skips_in_a_row + bad) * bad
+        self._skips_in_a_row.add_(bad).mul_(bad)
         stop = self._skips_in_a_row >= self._limit
         newly = stop & ~latch
-        self._bad_step = torch.where(newly, float(step), self._bad_step)
-        self._bad_values = torch.where(newly, row, self._bad_values)
+        self._bad_step.copy_(torch.where(newly, number, self._bad_step))
+        self._bad_values.copy_(torch.where(newly, row, self._bad_values))
         latch |= stop
         skip = torch.maximum(bad, latch.float())
         step_unless(self.optimizer, skip, first=self.updates == 0)
         self.scaler.update()
+        moved = 1 - skip
+        self._sums.add_(torch.where(skip > 0, 0.0, row))
+        self._count.add_(torch.stack([moved, skip]))
+        return moved
+
+    def advance(self) -> None:
+        """What an update does on the host, after `move`: count, and set the next learning rate."""
         if self.schedule is not None:
             self.schedule.step()
-        moved = 1 - skip
-        self._sums = self._sums + torch.where(skip > 0, 0.0, row)
-        self._count = self._count + torch.stack([moved, skip])
         self.updates += 1
-        return moved
 
     def _name_terms(self, names: list[str]) -> None:
         self.names = names
@@ -180,8 +191,8 @@ class TurnUpdate:
             return {}
         totals = self._world.sum(torch.cat([self._sums, self._count])).tolist()
         *sums, moved, skipped = totals
-        self._sums = torch.zeros_like(self._sums)
-        self._count = torch.zeros_like(self._count)
+        self._sums.zero_()
+        self._count.zero_()
         means = {name: total / moved if moved else float("nan") for name, total in zip(self.names, sums)}  # noqa: B905
         if self.scaler.is_enabled():
             means["loss_scale"] = self.scaler.get_scale()
@@ -211,9 +222,9 @@ class TurnUpdate:
             "scaler": self.scaler.state_dict(),
             "updates": self.updates,
             "names": list(self.names),
-            "sums": self._sums,
-            "count": self._count,
-            "skips_in_a_row": self._skips_in_a_row,
+            "sums": self._sums.clone(),
+            "count": self._count.clone(),
+            "skips_in_a_row": self._skips_in_a_row.clone(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -224,9 +235,9 @@ class TurnUpdate:
         if self.scaler.is_enabled() and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         self.updates, self.names = state["updates"], list(state["names"])
-        self._sums = state["sums"].to(self.device)
-        self._count = state["count"].to(self.device)
-        self._skips_in_a_row = state["skips_in_a_row"].to(self.device)
+        self._sums = state["sums"].to(self.device, copy=True)
+        self._count = state["count"].to(self.device, copy=True)
+        self._skips_in_a_row = state["skips_in_a_row"].to(self.device, copy=True)
         self._bad_values = torch.zeros_like(self._sums)
 
 

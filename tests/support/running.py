@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +61,22 @@ def run_process(*args: str, cwd: Path, timeout: float = 120, **more: str) -> End
 def toy(name: str, *more: str) -> list[str]:
     """Arguments that choose one of the tests' models."""
     return ["--config-dir", str(SUPPORT / "configs"), f"model={name}", "trust=[toys]", *more]
+
+
+def stop_at(gentrain: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch, step: int, *args: str) -> Ended:
+    """Train until `step`, then be asked to end, as by SIGTERM."""
+    from gentrain.training.trainer import Trainer  # it imports torch, which some users of this do not
+
+    one_step = Trainer.one_step
+
+    def stopping(self: Trainer) -> None:
+        one_step(self)
+        if self.step == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "one_step", stopping)
+        return gentrain("train", *args)
 
 
 def wait_for(path: Path, process: subprocess.Popen[str], seconds: float = 60) -> None:

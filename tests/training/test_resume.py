@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import signal
@@ -15,10 +14,21 @@ from pathlib import Path
 import pytest
 import torch
 from comparing import metrics, same, same_end
-from running import COMMON, LONG, MODELS, OFTEN, Ended, environment, run_process, start, toy, wait_for
+from running import (
+    COMMON,
+    LONG,
+    MODELS,
+    OFTEN,
+    Ended,
+    environment,
+    run_process,
+    start,
+    stop_at,
+    toy,
+    wait_for,
+)
 
 from gentrain.training import checkpoint
-from gentrain.training.trainer import Trainer
 from gentrain.training.watching import is_better
 
 
@@ -76,20 +86,6 @@ def test_killed_twenty_times(tmp_path: Path, name: str) -> None:
 
 
 # In this process: faster, and every point of an epoch.
-
-
-def stop_at(gentrain: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch, step: int, *args: str) -> Ended:
-    """Train until `step`, then be asked to end, as by SIGTERM."""
-    one_step = Trainer.one_step
-
-    def stopping(self: Trainer) -> None:
-        one_step(self)
-        if self.step == step:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "one_step", stopping)
-        return gentrain("train", *args)
 
 
 @pytest.mark.parametrize("step", [20, 42, 43, 30])  # 1,350 training images, 32 a batch: an epoch is 42.2

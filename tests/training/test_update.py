@@ -190,7 +190,7 @@ def test_a_non_finite_number_never_reaches_the_weights(how: str, fused: bool) ->
     seen = []
     for step in range(5):
         moved = update(batch(), step, stop)
-        ema.update(update.parameters, update.turn.nets, update.updates - 1, moved)
+        ema.update(update.parameters, update.turn.nets, ema.rate(update.updates - 1), moved)
         seen.append((model.weight.detach().clone(), ema.model.weight.detach().clone(), bool(stop)))
     assert [s for _, _, s in seen] == [False, False, True, True, True]
     assert not torch.equal(seen[0][0], seen[1][0])
@@ -257,7 +257,7 @@ def test_the_ema_is_the_recurrence_and_copies_buffers() -> None:
     average = model.state_dict()[name].clone()
     for n in range(20):
         moved = generator(batch(n), n, latch())
-        ema.update(generator.parameters, generator.turn.nets, n, moved)
+        ema.update(generator.parameters, generator.turn.nets, ema.rate(n), moved)
         decay = min(0.9, (1 + n) / (10 + n))
         average = decay * average + (1 - decay) * model.state_dict()[name]
         torch.testing.assert_close(ema.model.state_dict()[name], average)

@@ -12,7 +12,7 @@ import torch
 from torch import Size, Tensor, nn
 from torch.distributions import Independent
 
-from gentrain.contracts import Batch, DataSpec, ImagesToLatents, check_images
+from gentrain.contracts import Batch, DataSpec, ImagesToLatents, Turn, check_images
 from gentrain.layers.encoder_decoder import encoder_decoder
 from gentrain.layers.mlp import MLP
 from gentrain.layers.settings import check_positive
@@ -135,6 +135,10 @@ class IWAE(LatentVariableModel, ImagesToLatents):
         """
         reconstruction, log_ratio = self._negative_log_weights(x, self._posterior(x), 1)
         return reconstruction[0], log_ratio[0]
+
+    def turns(self) -> list[Turn]:
+        """One, whose loss takes `k` draws from step `warmup_steps` on."""
+        return [Turn("main", [self], self.loss, changes=[self.warmup_steps])]
 
     def loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """-L_k in nats per image, averaged over the batch.

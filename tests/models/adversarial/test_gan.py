@@ -416,7 +416,7 @@ def test_the_average_model_samples_with_the_generators_statistics() -> None:
     _, update = updates_of(model, lambda p: torch.optim.SGD(p, 0.1))
     for step in range(4):
         moved = update(batch(step), step, latch())
-        ema.update(update.parameters, update.turn.nets, step, moved)
+        ema.update(update.parameters, update.turn.nets, ema.rate(step), moved)
     for name, buffer in ema.model.generator.named_buffers():
         assert torch.equal(buffer, dict(model.generator.named_buffers())[name])
         assert "num" in name or buffer.std() > 0
