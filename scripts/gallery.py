@@ -82,7 +82,7 @@ PANELS = [
     Panel(
         "plane_mnist",
         "A VAE with two latents on MNIST",
-        ["model=vae", "dataset=mnist", "model.latent_dim=2", "train.epochs=6"],
+        ["model=vae", "dataset=mnist", "model.latent_dim=2", "train.epochs=4"],
         DATA / "mnist",
         {"the plane of latents": ["interpolate", "plane=true", "rows=20", "columns=20"]},
         scattered=True,
@@ -90,7 +90,7 @@ PANELS = [
     Panel(
         "dae_mnist",
         "Denoising autoencoder on MNIST: corrupted, restored, clean",
-        ["model=dae", "dataset=mnist", "train.epochs=6"],
+        ["model=dae", "dataset=mnist", "train.epochs=4"],
         DATA / "mnist",
         {
             "denoising": ["reconstruct", "images=" + ",".join(map(str, range(16)))],
