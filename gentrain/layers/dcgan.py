@@ -2,6 +2,8 @@
 
 [1] Radford, Metz & Chintala 2016, "Unsupervised Representation Learning with Deep Convolutional
     Generative Adversarial Networks", arXiv:1511.06434, section 3.
+[2] Chen et al. 2016, "InfoGAN: Interpretable Representation Learning by Information Maximizing
+    Generative Adversarial Nets", arXiv:1606.03657, appendix C.1: the networks for MNIST.
 """
 
 from __future__ import annotations
@@ -45,14 +47,14 @@ def _multiple_of_4(side: int, up: bool) -> int:
     return max(8, -(-side // 4) * 4 if up else side // 4 * 4)
 
 
-def normalisation(name: str, maps: int) -> nn.Module:
-    """A new layer for the normalisation `name`, one of `NORMS`, of [B, maps, ...].
+def normalisation(name: str, maps: int, flat: bool = False) -> nn.Module:
+    """A new layer for the normalisation `name`, one of `NORMS`, of [B, maps, H, W], or [B, maps] if `flat`.
 
     `layer` is Ba et al. 2016 (arXiv:1607.06450) over all maps and positions of an example, with a scale
     and a shift per map.
     """
     if name == "batch":
-        return nn.BatchNorm2d(maps)
+        return nn.BatchNorm1d(maps) if flat else nn.BatchNorm2d(maps)
     return nn.GroupNorm(1, maps) if name == "layer" else nn.Identity()
 
 
@@ -61,7 +63,7 @@ def initialise(net: nn.Module) -> None:
     for layer in net.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
             nn.init.normal_(layer.weight, 0.0, INITIAL_STD)
-        elif isinstance(layer, nn.BatchNorm2d | nn.GroupNorm):
+        elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.GroupNorm):
             nn.init.normal_(layer.weight, 1.0, INITIAL_STD)
         else:
             continue
@@ -74,12 +76,13 @@ class DCGANGenerator(nn.Sequential):
 
     A normalisation and ReLU follow every layer but the last, which ends in tanh. There are as many
     transposed convolutions as `halvings`; the maps halve in number as they double in size, down to
-    `channels` before the last one.
+    `channels` before the last one. With `dense` a fully connected layer comes before the projection [2].
 
     Args:
         latent_dim: D, units of the input.
         shape: (C, H, W) of the output.
         channels: maps before the last layer.
+        dense: units of the fully connected layer before the projection; 0: there is none.
         norm: batch or none.
 
     [B, D] -> [B, C, H, W] in [-1, 1].
@@ -88,7 +91,9 @@ class DCGANGenerator(nn.Sequential):
         ValueError: a size that `halvings` refuses.
     """
 
-    def __init__(self, latent_dim: int, shape: tuple[int, int, int], channels: int, norm: str) -> None:
+    def __init__(
+        self, latent_dim: int, shape: tuple[int, int, int], channels: int, dense: int, norm: str
+    ) -> None:
         out_channels, *size = shape
         sizes = halvings(*size)
         stages = len(sizes) - 1
@@ -96,8 +101,11 @@ class DCGANGenerator(nn.Sequential):
         maps = channels * 2 ** (stages - 1)
         # A bias before BatchNorm would be taken out again.
         bias = norm == "none"
-        layers: list[nn.Module] = [
-            nn.Linear(latent_dim, maps * height * width, bias=bias),
+        layers: list[nn.Module] = []
+        if dense:
+            layers += [nn.Linear(latent_dim, dense, bias=bias), normalisation(norm, dense, True), nn.ReLU()]
+        layers += [
+            nn.Linear(dense or latent_dim, maps * height * width, bias=bias),
             nn.Unflatten(1, (maps, height, width)),
             normalisation(norm, maps),
             nn.ReLU(),
@@ -110,8 +118,9 @@ class DCGANGenerator(nn.Sequential):
             ]
             maps //= 2
         super().__init__(*layers, nn.ConvTranspose2d(maps, out_channels, 4, 2, 1), nn.Tanh())
-        #: Floats in the largest activation of one image: `channels` maps of half its height and width.
-        self.widest = max(channels * size[0] * size[1] // 4, out_channels * size[0] * size[1])
+        #: Floats in the largest activation of one image; mostly `channels` maps of half its height and
+        #: width.
+        self.widest = max(channels * size[0] * size[1] // 4, out_channels * size[0] * size[1], dense)
         initialise(self)
 
 
@@ -119,11 +128,13 @@ class DCGANDiscriminator(nn.Module):
     """Stride-2 convolutions with LeakyReLU, then a linear output.
 
     Every layer but the first and the output is normalised. The number of maps starts at `channels` and
-    doubles as their size halves.
+    doubles as their size halves. With `dense` a fully connected layer, normalised and with LeakyReLU, comes
+    before the output [2]: it sees the image as a whole, which a unit of the last maps does not.
 
     Args:
         shape: (C, H, W) of the input.
         channels: maps of the first layer.
+        dense: units of the fully connected layer before the output; 0: there is none.
         norm: one of `NORMS`.
 
     [B, C, H, W] in [-1, 1] -> [B].
@@ -132,21 +143,31 @@ class DCGANDiscriminator(nn.Module):
         ValueError: a size that `halvings` refuses.
     """
 
-    def __init__(self, shape: tuple[int, int, int], channels: int, norm: str) -> None:
+    def __init__(self, shape: tuple[int, int, int], channels: int, dense: int, norm: str) -> None:
         super().__init__()
         in_channels, *size = shape
         sizes = halvings(*size)
         height, width = sizes[-1]
         maps = channels
+        bias = norm == "none"
         layers: list[nn.Module] = [nn.Conv2d(in_channels, maps, 4, 2, 1), nn.LeakyReLU(SLOPE)]
         for _ in sizes[2:]:
             layers += [
-                nn.Conv2d(maps, 2 * maps, 4, 2, 1, bias=norm == "none"),
+                nn.Conv2d(maps, 2 * maps, 4, 2, 1, bias=bias),
                 normalisation(norm, 2 * maps),
                 nn.LeakyReLU(SLOPE),
             ]
             maps *= 2
-        self.net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(maps * height * width, 1))
+        layers.append(nn.Flatten())
+        units = maps * height * width
+        if dense:
+            layers += [
+                nn.Linear(units, dense, bias=bias),
+                normalisation(norm, dense, True),
+                nn.LeakyReLU(SLOPE),
+            ]
+            units = dense
+        self.net = nn.Sequential(*layers, nn.Linear(units, 1))
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -62,6 +62,8 @@ class GAN(GenerativeModel, Samples, LatentsToImages):
             where [1] has maxout and dropout, and linear layers that start as in `layers.mlp.MLP`.
         channels: dcgan: maps of the discriminator's first and before the generator's last layer; they
             double with each stage away from the image.
+        dense: dcgan: units of a fully connected layer on the latents' side of the smallest maps, in both
+            networks, as Chen et al. 2016 (arXiv:1606.03657, appendix C.1) have for MNIST; 0: none, as in [2].
         hidden: mlp: units of the generator's hidden layers; the discriminator has them in reverse.
         latent_dim: D, the number of latent dimensions.
         latent: prior over z: gaussian, N(0, I), or uniform on [-1, 1]^D as in [2].
@@ -90,6 +92,7 @@ class GAN(GenerativeModel, Samples, LatentsToImages):
         *,
         network: str,
         channels: int,
+        dense: int,
         hidden: Sequence[int],
         latent_dim: int,
         latent: str,
@@ -105,6 +108,8 @@ class GAN(GenerativeModel, Samples, LatentsToImages):
         check_choice("norm", norm, NORM_CHOICES)
         check_choice("generator_norm", generator_norm, GENERATOR_NORM_CHOICES)
         check_positive("channels", channels)
+        if dense < 0:
+            raise ValueError(f"model.dense must be at least 0, found {dense}")
         check_positive("hidden", *hidden)
         check_positive("latent_dim", latent_dim)
         check_positive("n_critic", n_critic)
@@ -122,8 +127,8 @@ class GAN(GenerativeModel, Samples, LatentsToImages):
             if norm == "auto":
                 norm = "layer" if self.objective.penalised else "batch"
             generator_norm = "batch" if generator_norm == "auto" else generator_norm
-            self.generator = DCGANGenerator(latent_dim, spec.shape, channels, generator_norm)
-            self.discriminator = DCGANDiscriminator(spec.shape, channels, norm)
+            self.generator = DCGANGenerator(latent_dim, spec.shape, channels, dense, generator_norm)
+            self.discriminator = DCGANDiscriminator(spec.shape, channels, dense, norm)
             widest = self.generator.widest
         else:
             for key, value in (("norm", norm), ("generator_norm", generator_norm)):

@@ -36,6 +36,7 @@ def gan(spec: DataSpec = DIGITS, **settings: Any) -> GAN:
     defaults = {
         "network": "dcgan",
         "channels": 4,
+        "dense": 0,
         "hidden": [12, 10],
         "latent_dim": 6,
         "latent": "gaussian",
@@ -93,11 +94,12 @@ def latch() -> Tensor:
 
 
 @ALL
-@NETWORKS
+@pytest.mark.parametrize(("network", "dense"), [("dcgan", 0), ("dcgan", 6), ("mlp", 0)])
 def test_a_turn_changes_no_parameter_gradient_or_buffer_of_the_other_player(
-    objective: str, network: str
+    objective: str, network: str, dense: int
 ) -> None:
-    model = gan(objective=objective, network=network, norm="batch" if network == "dcgan" else "auto")
+    norm = "batch" if network == "dcgan" else "auto"
+    model = gan(objective=objective, network=network, dense=dense, norm=norm)
     for p in model.parameters():
         p.grad = torch.full_like(p, 0.25)
     for update, own, other in zip(
@@ -112,7 +114,8 @@ def test_a_turn_changes_no_parameter_gradient_or_buffer_of_the_other_player(
         assert not {name for name in changed if not name.startswith(own)}
         # All of its own but, with a linear last layer, a bias that shifts every output alike.
         still = {name for name in after if name.startswith(own)} - changed
-        assert still <= ({"discriminator.net.6.bias", "discriminator.1.4.bias"} if own[0] == "d" else set())
+        last = {"discriminator.net.6.bias", "discriminator.net.9.bias", "discriminator.1.4.bias"}
+        assert still <= (last if own[0] == "d" else set())
         named = dict(model.named_parameters())
         for name, gradient in gradients.items():
             assert named[name].requires_grad
@@ -512,6 +515,7 @@ def test_other_sizes_are_for_the_mlp() -> None:
     [
         ("network", "resnet"),
         ("channels", 0),
+        ("dense", -1),
         ("hidden", []),
         ("hidden", [4, 0]),
         ("latent_dim", 0),
@@ -539,6 +543,15 @@ def test_norms_of_the_discriminator() -> None:
     assert kinds(objective="wgan_gp", norm="batch") == {nn.BatchNorm2d}
     assert kinds(norm="layer") == {nn.GroupNorm}
     assert kinds(norm="none") == set()
+
+
+def test_a_dense_layer_in_both_networks() -> None:
+    for dense in (0, 6):
+        model = gan(dense=dense)
+        assert sum(isinstance(m, nn.Linear) for m in model.generator.modules()) == 1 + (dense > 0)
+        assert sum(isinstance(m, nn.Linear) for m in model.discriminator.modules()) == 1 + (dense > 0)
+    wide = 10 * gan(dense=0)._floats_per_image
+    assert gan(dense=wide)._floats_per_image >= wide, "what bounds a chunk"
 
 
 def test_norms_of_the_generator() -> None:
@@ -651,6 +664,7 @@ def test_the_penalty_in_training_is_outside_autocast() -> None:
         ["precision=fp16", "model.n_critic=2"],
         ["precision=bf16", "model.objective=wgan_gp", "model.n_critic=2", "train.accumulate=2"],
         ["model.network=mlp", "model.hidden=[16]", "model.latent=uniform"],
+        ["model.dense=6"],
     ],
 )
 def test_it_trains_and_its_verbs_answer(gentrain: Callable[..., Ended], arguments: list[str]) -> None:
