@@ -64,9 +64,11 @@ def config_dir() -> Path:
     Raises:
         UserError: neither is there (a broken installation).
     """
+    # Beside this file first: an editable installation of another checkout would answer for its own.
+    package = Path(__file__).resolve().parent
+    places = [str(package / "configs"), str(package.parent / "configs")]
     spec = importlib.util.find_spec("gentrain.configs")
-    places = list(spec.submodule_search_locations or []) if spec else []
-    places.append(str(Path(__file__).resolve().parent.parent / "configs"))
+    places += list(spec.submodule_search_locations or []) if spec else []
     for place in places:
         if (Path(place) / "train.yaml").is_file():
             return Path(place)
