@@ -130,6 +130,8 @@ def in_plain_words(message: str) -> str:
     kinds = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
     if match and match.group(2) in kinds:
         return f"expected {kinds[match.group(2)]}, found {match.group(1)!r}"
+    if match := re.search(r"Value '(.*)' is not a valid bool", message):
+        return f"expected true or false, found {match.group(1)!r}"
     if re.search(r"is not Optional|Incompatible value 'None'", message):
         return "expected a value, found null"
     if re.search(r"is not a subclass of|is not a ListConfig|is not a DictConfig|Cannot assign", message):

@@ -67,8 +67,8 @@ def explain(error: BaseException, verb: str, overrides: Sequence[str], dirs: Seq
     if "Ambiguous value" in text:
         match = re.search(r"argument '([^'=]+)=([^'\n]*)'", text)
         name, values = match.groups() if match else ("a key", "...")
-        if verb == "train":
-            return UserError(f"{name} has several values; add -m to train each of them")
+        if verb in WITH_GROUPS:
+            return UserError(f"{name} has several values; add -m to {verb} each of them")
         return UserError(f"{name}: for a list write {name}=[{values}]")
     if "Additional config directory" in text:
         return UserError(text)

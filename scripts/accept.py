@@ -8,12 +8,14 @@ from all that lie there; without arguments only the table. An experiment with ta
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 from gentrain.api import compose_train
+from gentrain.commands.reproduce import entry
 from gentrain.config import options
 from gentrain.errors import GentrainError
 
@@ -43,7 +45,19 @@ def problem(result: dict[str, Any]) -> str | None:
         now = (target.published, target.tolerance, target.source)
         if now != tuple(result[key][metric] for key in ("published", "tolerance", "source")):
             return f"{metric}: its target has changed since; measure it again"
-    if str(result["commit"]).endswith("-dirty"):
+    for metric, target in targets.items():
+        obtained = result["obtained"][metric]
+        if not isinstance(obtained, int | float) or not math.isfinite(obtained):
+            return f"{metric}: expected a finite number, obtained {obtained!r}"
+        if result["verdict"].get(metric) != entry(target, obtained, {}, "")["verdict"]:
+            return f"{metric}: {obtained} against its target is not {result['verdict'].get(metric)!r}"
+        if not isinstance(result["stderr"].get(metric), int | float | None):
+            return f"{metric}: its standard error is {result['stderr'].get(metric)!r}"
+    if not isinstance(result["minutes"], int | float):
+        return f"minutes: expected a number, found {result['minutes']!r}"
+    if not isinstance(result["commit"], str):
+        return "names no commit; measure it in a checkout"
+    if result["commit"].endswith("-dirty"):
         return "the code differed from its commit; commit, and measure again"
     return None
 
@@ -54,10 +68,11 @@ def accept(file: Path) -> str | None:
         result = json.loads(file.read_text())
     except (OSError, ValueError) as error:
         return f"cannot be read: {error}"
-    if not isinstance(result, dict):
+    try:
+        if reason := problem(result):
+            return reason
+    except (AttributeError, KeyError, TypeError):
         return "is no result"
-    if reason := problem(result):
-        return reason
     RESULTS.mkdir(exist_ok=True)
     shutil.copyfile(file, RESULTS / f"{result['experiment']}.json")
     return None
@@ -106,7 +121,14 @@ def figures(value: float, error: float) -> str:
 def table() -> str:
     """The README's table, in Markdown."""
     lines = [HEAD, ["---"] * len(HEAD), *rows()]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+    return "\n".join("| " + " | ".join(map(plain, cells)) + " |" for cells in lines)
+
+
+def plain(cell: str) -> str:
+    """A cell on one line, without what Markdown or HTML would make something of."""
+    for character, shown in (("|", "\\|"), ("<", "&lt;"), (">", "&gt;")):
+        cell = cell.replace(character, shown)
+    return " ".join(cell.split())
 
 
 def renewed(text: str) -> str:

@@ -100,12 +100,23 @@ def test_a_result_becomes_a_row(accept: ModuleType, tmp_path: Path, monkeypatch:
     assert row[3].endswith("with `train.steps=3`")
 
 
+def test_a_cell_stays_a_cell(accept: ModuleType) -> None:
+    assert accept.plain("x|y\n| <b>z") == "x\\|y \\| &lt;b&gt;z"
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
         ({"commit": "0" * 40 + "-dirty"}, "differed from its commit"),
         ({"tolerance": {"likelihood.nats": 9.0}}, "its target has changed"),
         ({"obtained": {}}, "the targets are"),
+        ({"obtained": {"likelihood.nats": float("nan")}}, "expected a finite number"),
+        ({"obtained": {"likelihood.nats": "<script>"}}, "expected a finite number"),
+        ({"verdict": {"likelihood.nats": "better"}}, "is not 'better'"),
+        ({"stderr": {"likelihood.nats": "x"}}, "standard error"),
+        ({"minutes": "many"}, "minutes: expected a number"),
+        ({"commit": None}, "names no commit"),
+        ({"stderr": None}, "is no result"),
         ({"experiment": "nothing"}, "no experiment"),
     ],
 )

@@ -28,6 +28,7 @@ from gentrain.files import replacing
 from gentrain.schemas import EvalConfig, TrainConfig
 from gentrain.training import distributed, provenance
 from gentrain.training import run as runs
+from gentrain.training.stopping import Stopped
 
 #: Overrides that say where and with what, not how: they leave the recipe what it is.
 PLACES = ("experiment", "device", "dataset.root", "dataset.cache", "run_dir", "trust")
@@ -103,6 +104,7 @@ def trained(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]
         UserError: it holds a run of another recipe.
     """
     begun = (folder / "config.yaml").is_file()
+    original = [override for override in typed if plain_key(override) != "experiment"]
     if begun:
         check_recipe(config, folder)
         config.resume, config.run_dir = str(folder), None
@@ -112,10 +114,24 @@ def trained(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]
         typed = [f"resume={folder}", f"{length}={OmegaConf.select(config, length)}", *changeable]
     else:
         config.run_dir = str(folder)
+    before = changed_at(folder)
     try:
         train.run(config, typed, choices)
     except train.Complete:
         print(f"trained {folder} is complete")
+    except Stopped as stopped:
+        again = shlex.join(["gentrain", "reproduce", f"experiment={choices['experiment']}", *original])
+        where = str(stopped).partition(";")[0]
+        raise Stopped(f"{where}; go on with: {again}", stopped.signum) from stopped
+    finally:
+        if changed_at(folder) != before:  # what was measured was another state of the run
+            (folder / "result.json").unlink(missing_ok=True)
+
+
+def changed_at(folder: Path) -> int | None:
+    """When the run's last checkpoint was written, in nanoseconds; None before the first."""
+    last = runs.Run(folder).last
+    return last.stat().st_mtime_ns if last.exists() else None
 
 
 def check_recipe(config: DictConfig, folder: Path) -> None:

@@ -16,7 +16,7 @@ from gentrain.training import run as runs
 
 
 class Sweep:
-    """Runs each job of a sweep; a job that fails while it trains does not end the others."""
+    """Runs each job of a sweep; a job that fails while it runs does not end the others."""
 
     def __init__(self) -> None:
         self.folder: Path | None = None
@@ -29,7 +29,11 @@ class Sweep:
         """One job, its run folder under outputs/sweeps/<date>_<time>/."""
         label = " ".join(typed)
         if command.__name__ != "gentrain.commands.train":
-            command.run(config, typed, choices)
+            try:
+                command.run(config, typed, choices)
+            except Fault as error:
+                print(f"gentrain: {label}: {error}", file=sys.stderr)
+                self.failed = True
             return
         if self.folder is None and not config.dry_run:
             parent = runs.OUTPUTS / "sweeps"

@@ -14,6 +14,7 @@ class Stopped(GentrainError):
 
     def __init__(self, message: str, signum: int) -> None:
         super().__init__(message)
+        self.signum = signum
         self.exit_status = 128 + signum
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import shutil
+import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from running import TESTS, Ended
+from running import TESTS, Ended, run_process, start
 
 from gentrain.commands.reproduce import verdict
 from gentrain.config import options
@@ -193,6 +196,25 @@ def test_overrides_that_change_the_recipe_are_kept_with_the_result(
     assert result()["command"] == "gentrain reproduce experiment=tiny train.batch_size=16"
 
 
+def test_what_was_measured_goes_when_training_goes_on(reproduce: Callable[..., Ended]) -> None:
+    assert reproduce("train.steps=10").status == 0
+    assert (FOLDER / "result.json").is_file()
+    assert reproduce(targets=[{**TARGET, "metric": "likelihood.natz"}]).status == 2
+    assert not (FOLDER / "result.json").exists()
+
+
+def test_a_sweep_goes_on_after_a_figure_that_is_worse(reproduce: Callable[..., Ended]) -> None:
+    worse = [{**TARGET, "published": 20.0, "at_most": 20.0, "tolerance": 1.0}]
+    done = reproduce("-m", "seed=0,1", "run_dir=runs/${seed}", targets=worse)
+    assert done.status == 1
+    assert done.err.count("is worse than its target allows") == 2
+    assert Path("runs/0/result.json").is_file()
+    assert Path("runs/1/result.json").is_file()
+    done = reproduce("seed=0,1")
+    assert done.status == 2
+    assert "add -m to reproduce each of them" in done.one_line()
+
+
 def test_a_dry_run_writes_nothing(reproduce: Callable[..., Ended], workplace: Path) -> None:
     done = reproduce("dry_run=true")
     assert done.status == 0, done.err
@@ -269,3 +291,26 @@ def test_what_make_types() -> None:
         check=True,
     )
     assert done.stdout.strip().endswith("gentrain reproduce experiment=vae_digits")
+
+
+def test_control_c_and_the_same_command_again(workplace: Path) -> None:
+    arguments = ["reproduce", "experiment=ae_digits", "train.steps=400", "run_dir=a b"]
+    process = start(*arguments, cwd=workplace)
+    wait_for(workplace / "a b" / "metrics.jsonl")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    line = Ended(130, "", err).one_line()
+    again = shlex.split(line.partition("go on with: ")[2])
+    assert again[:4] == ["gentrain", *arguments[:3]]
+    done = run_process(*again[1:], cwd=workplace)
+    assert done.status in (0, 1), done.err
+    result = json.loads((workplace / "a b" / "result.json").read_text())
+    assert (result["steps"], result["changed"]) == (400, ["train.steps=400"])
+
+
+def wait_for(file: Path) -> None:
+    deadline = time.monotonic() + 100
+    while not file.exists():
+        assert time.monotonic() < deadline, f"{file} was not made"
+        time.sleep(0.05)

@@ -71,6 +71,8 @@ class IWAE(LatentVariableModel, ImagesToLatents):
         check_positive("latents", *latents)
         check_positive("k", k)
         check_positive("warmup_k", warmup_k)
+        if warmup_k > k:
+            raise ValueError(f"model.warmup_k must be at most model.k={k}, found {warmup_k}")
         if warmup_steps < 0:
             raise ValueError(f"model.warmup_steps must be at least 0, found {warmup_steps}")
         if len(hidden) != len(latents):

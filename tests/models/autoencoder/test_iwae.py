@@ -281,6 +281,7 @@ def test_it_survives(layers):
     [
         ("k", 0),
         ("warmup_k", 0),
+        ("warmup_k", 6),
         ("warmup_steps", -1),
         ("latents", []),
         ("latents", [4, 0]),
