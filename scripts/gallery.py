@@ -82,7 +82,13 @@ PANELS = [
     Panel(
         "plane_mnist",
         "A VAE with two latents on MNIST",
-        ["model=vae", "dataset=mnist", "model.latent_dim=2", "train.epochs=4"],
+        [
+            "model=vae_mlp",
+            "dataset=mnist",
+            "dataset.binarize=dynamic",
+            "model.latent_dim=2",
+            "train.epochs=40",
+        ],
         DATA / "mnist",
         {"the plane of latents": ["interpolate", "plane=true", "rows=20", "columns=20"]},
         scattered=True,
@@ -90,7 +96,10 @@ PANELS = [
     Panel(
         "dae_mnist",
         "Denoising autoencoder on MNIST: corrupted, restored, clean",
-        ["model=dae", "dataset=mnist", "train.epochs=4"],
+        [
+            *("model=dae", "dataset=mnist", "dataset.binarize=dynamic", "model.corruption=salt_and_pepper"),
+            *("model.level=0.4", "model.walkback=3", "train.epochs=4"),
+        ],
         DATA / "mnist",
         {
             "denoising": ["reconstruct", "images=" + ",".join(map(str, range(16)))],

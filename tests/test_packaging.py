@@ -132,7 +132,13 @@ def test_what_is_imported_is_required() -> None:
     """Every package that the code imports is a dependency, or comes with one that is named beside it."""
     import ast
 
-    comes_with = {"numpy": "torch", "PIL": "torchvision", "hydra": "hydra-core", "sklearn": "scikit-learn"}
+    comes_with = {
+        "numpy": "torch",
+        "PIL": "torchvision",
+        "google": "tensorboard",
+        "hydra": "hydra-core",
+        "sklearn": "scikit-learn",
+    }
     required = {line.split(">")[0].split("<")[0] for line in PROJECT["project"]["dependencies"]}
     for file in (ROOT / "gentrain").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
