@@ -102,7 +102,9 @@ class TurnUpdate:
         self.updates = 0  # how often this turn has moved, masked updates included
         module: nn.Module = TurnModule(turn)
         if compile and not turn.double_backward:
-            module.compile()
+            # torch's own random numbers: those of an uncompiled run, and on a CPU several times as fast as
+            # the compiler's.
+            module.compile(options={"fallback_random": True})
         if world.size > 1:
             # A loss need not use every parameter in every step; buffers are shared by the trainer.
             options: dict[str, Any] = {BUFFERS: False, "find_unused_parameters": True}
