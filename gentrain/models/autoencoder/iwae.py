@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Size, Tensor, nn
+from torch import Tensor, nn
 from torch.distributions import Independent
 
 from gentrain.contracts import Batch, DataSpec, ImagesToLatents, Turn, check_images
@@ -44,6 +44,8 @@ class IWAE(LatentVariableModel, ImagesToLatents):
         warmup_k: draws of h per image in the first `warmup_steps` steps: a step costs nearly k times that
             of a VAE, and the networks learn most of what they learn with few draws.
         warmup_steps: how many; 0 = k from the first step on, as in [1].
+        one_backward: whether the gradient is that of one of the k draws, chosen by its normalised weight: k
+            passes forward and one backward per image, the same gradient on average ([1] section 3).
         likelihood: p(x|h_1), one of `distributions.LIKELIHOODS`.
         mixtures: components of a logistic mixture.
         sample_pixels: whether `sample` draws the pixels from p(x|h_1) or takes their mean.
@@ -64,6 +66,7 @@ class IWAE(LatentVariableModel, ImagesToLatents):
         k: int,
         warmup_k: int,
         warmup_steps: int,
+        one_backward: bool,
         likelihood: str,
         mixtures: int,
         sample_pixels: bool,
@@ -102,6 +105,7 @@ class IWAE(LatentVariableModel, ImagesToLatents):
         )
         self.latents = tuple(latents)
         self.k, self.warmup_k, self.warmup_steps = k, warmup_k, warmup_steps
+        self.one_backward = one_backward
         layers = list(zip(latents, latents[1:], hidden[1:], strict=False))
         #: h_l -> parameters of q(h_(l+1)|h_l), and h_(l+1) -> parameters of p(h_l|h_(l+1)).
         self.up = nn.ModuleList(MLP([low, *units, 2 * high], activation) for low, high, units in layers)
@@ -111,22 +115,32 @@ class IWAE(LatentVariableModel, ImagesToLatents):
 
     # The paper.
 
-    def _negative_log_weights(self, x: Tensor, q: Independent, k: int) -> tuple[Tensor, Tensor]:
-        """-log p(x|h_1) and log q(h|x) - log p(h) at k draws h ~ q(h|x), [k, B] each; q is q(h_1|x)."""
-        h = q.rsample(Size([k]))  # [k, B, D_1]
+    def _noise(self, k: int, x: Tensor) -> list[Tensor]:
+        """epsilon ~ N(0, I) of k draws of every h_l, [k, B, D_l] each."""
+        return [torch.randn(k, len(x), d, dtype=self._like.dtype, device=x.device) for d in self.latents]
+
+    def _negative_log_weights(
+        self, x: Tensor, q: Independent, noise: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """-log p(x|h_1) and log q(h|x) - log p(h) at k draws h = mu + sigma epsilon of q(h|x), [k, B] each.
+
+        q is q(h_1|x), noise epsilon of `_noise`.
+        """
+        k = len(noise[0])
+        h = q.mean + q.stddev * noise[0]  # [k, B, D_1]
         p = super()._likelihood(h.flatten(0, 1))
         reconstruction = -p.log_prob(x.repeat(k, 1, 1, 1)).unflatten(0, (k, -1))
         log_ratio = q.log_prob(h)
-        for up, down in zip(self.up, self.down, strict=True):
+        for up, down, epsilon in zip(self.up, self.down, noise[1:], strict=True):
             q = diagonal_gaussian(up(h))
-            above = q.rsample()  # [k, B, D_(l+1)]
+            above = q.mean + q.stddev * epsilon  # [k, B, D_(l+1)]
             log_ratio = log_ratio + q.log_prob(above) - diagonal_gaussian(down(above)).log_prob(h)
             h = above
         return reconstruction, log_ratio - standard_gaussian(h.shape[-1], h).log_prob(h)
 
     def log_weights(self, x: Tensor, q: Independent, k: int, *y: Tensor) -> Tensor:
         """log p(x, h_i) - log q(h_i|x) for k draws h_i ~ q(h|x), [k, B]; q is q(h_1|x)."""
-        reconstruction, log_ratio = self._negative_log_weights(x, q, k)
+        reconstruction, log_ratio = self._negative_log_weights(x, q, self._noise(k, x))
         return -(reconstruction + log_ratio)
 
     def elbo_terms(self, x: Tensor, *y: Tensor) -> tuple[Tensor, Tensor]:
@@ -135,7 +149,7 @@ class IWAE(LatentVariableModel, ImagesToLatents):
         -log p(x|h_1), and log q(h|x) - log p(h), which is KL(q(h|x) || p(h)) on average: it has no closed
         form with more than one layer.
         """
-        reconstruction, log_ratio = self._negative_log_weights(x, self._posterior(x), 1)
+        reconstruction, log_ratio = self._negative_log_weights(x, self._posterior(x), self._noise(1, x))
         return reconstruction[0], log_ratio[0]
 
     def turns(self) -> list[Turn]:
@@ -146,20 +160,38 @@ class IWAE(LatentVariableModel, ImagesToLatents):
         """-L_k in nats per image, averaged over the batch.
 
         Its gradient is that of the log weights under the normalised weights w_i / sum_j w_j ([1] equation
-        14), which is what logsumexp differentiates to. The terms logged are those of -ELBO over the same
-        draws, and 1 / sum_i of the squared normalised weights: of k draws, how many count.
+        14), which is what logsumexp differentiates to; with `one_backward` an unbiased estimate of it. The
+        terms logged are those of -ELBO over the same draws, and 1 / sum_i of the squared normalised
+        weights: of k draws, how many count.
         """
-        k = self.warmup_k if step < self.warmup_steps else self.k
-        reconstruction, kl = self._negative_log_weights(batch.x, self._posterior(batch.x), k)
-        log_w = -(reconstruction + kl)  # [k, B]
-        bound = log_w.logsumexp(0) - math.log(k)  # [B]
+        x, noise = batch.x, self._noise(self.warmup_k if step < self.warmup_steps else self.k, batch.x)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.one_backward):
+            reconstruction, kl = self._negative_log_weights(x, self._posterior(x), noise)
+            log_w = -(reconstruction + kl)  # [k, B]
+            loss = math.log(len(log_w)) - log_w.logsumexp(0).mean()
         normalised = log_w.detach().softmax(0)
+        if self.one_backward:
+            loss = self._through_one(x, noise, normalised, loss)
         terms = {
             "reconstruction": reconstruction.detach().mean(),
             "kl": kl.detach().mean(),
             "effective_samples": normalised.square().sum(0).reciprocal().mean(),
         }
-        return -bound.mean(), terms
+        return loss, terms
+
+    def _through_one(
+        self, x: Tensor, noise: Sequence[Tensor], normalised: Tensor, loss: Tensor
+    ) -> Tensor:
+        """`loss` with the gradient of -log w_i alone, i drawn with probability `normalised` [k, B].
+
+        [1] section 3, after equation 14.
+        """
+        # The smallest of k exponentials of rates w_i is the i-th with probability w_i; nothing waits.
+        i = (torch.empty_like(normalised).exponential_() / normalised).argmin(0)  # [B]
+        chosen = [e.gather(0, i[None, :, None].expand(1, -1, e.shape[-1])) for e in noise]  # [1, B, D_l]
+        reconstruction, kl = self._negative_log_weights(x, self._posterior(x), chosen)
+        through = (reconstruction + kl).mean()
+        return through + (loss - through).detach()
 
     # What commands ask for.
 

@@ -25,6 +25,7 @@ def iwae(spec=DIGITS, **settings):
         "k": 5,
         "warmup_k": 1,
         "warmup_steps": 0,
+        "one_backward": False,
         "likelihood": "auto",
         "mixtures": 2,
         "sample_pixels": False,
@@ -144,6 +145,69 @@ def test_the_gradient_is_that_of_the_log_weights_under_the_normalised_detached_w
         torch.testing.assert_close(p.grad, expected)
         assert (p.grad - other).abs().max() > 1e-4
     assert w.std(0).min() > 0
+
+
+@DEPTHS
+def test_one_backward_gives_the_same_loss_and_on_average_the_same_gradient(layers):
+    torch.manual_seed(0)
+    model = vivid(iwae(TINY, k=7, **layers), gain=1.3)
+    x = images(TINY, 2)
+    n = 4000
+    gradients = {}
+    for one in (False, True):
+        model.one_backward = one
+        torch.manual_seed(1)
+        found = []
+        for _ in range(n if one else 400):
+            model.zero_grad()
+            loss, terms = model.loss(Batch(x), 0)
+            loss.backward()
+            found.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
+        gradients[one] = torch.stack(found)
+    means = [g.mean(0) for g in gradients.values()]
+    errors = [g.std(0) / len(g) ** 0.5 for g in gradients.values()]
+    error = (errors[0].square() + errors[1].square()).sqrt() + 1e-6
+    assert ((means[0] - means[1]) / error).abs().max() < 5.5
+    # The plain mean over draws, which a uniform choice would give, is another gradient.
+    torch.manual_seed(1)
+    log_w = model.log_weights(x.repeat(2000, 1, 1, 1), model._posterior(x.repeat(2000, 1, 1, 1)), 7)
+    plain = torch.autograd.grad(-log_w.mean(), list(model.parameters()))
+    plain = torch.cat([p.flatten() for p in plain])
+    assert ((plain - means[1]) / error).abs().max() > 20
+
+
+@DEPTHS
+@pytest.mark.parametrize("autocast", [False, True])
+def test_one_backward_is_the_gradient_of_a_draw_that_was_made(layers, autocast):
+    """Where all draws are the same there is nothing to choose, and the two agree."""
+    torch.manual_seed(0)
+    model = iwae(TINY, k=2, **layers)
+    x = images(TINY, 3)
+    losses, gradients = [], []
+    for one in (False, True):
+        model.one_backward = one
+        model.zero_grad()
+        torch.manual_seed(2)
+        model._noise = lambda k, x: [torch.randn(1, len(x), d).expand(k, -1, -1) for d in model.latents]
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            loss, _ = model.loss(Batch(x), 0)
+        loss.backward()
+        losses.append(loss.detach())
+        gradients.append([p.grad for p in model.parameters()])
+    assert losses[0] == losses[1]
+    for whole, one in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, whole, rtol=0.05 if autocast else 1e-4, atol=1e-2 if autocast else 1e-5)
+        assert whole.abs().max() > 0
+
+
+def test_one_backward_keeps_no_graph_of_the_other_draws():
+    model = iwae(k=6, one_backward=True)
+    seen = []
+    model.decoder.register_forward_hook(lambda _m, _i, out: seen.append((len(out), out.requires_grad)))
+    model.loss(Batch(images(DIGITS, 4)), 0)
+    assert seen == [(24, False), (4, True)]
+    with torch.no_grad():  # as in validation
+        assert not model.loss(Batch(images(DIGITS, 4)), 0)[0].requires_grad
 
 
 @pytest.mark.parametrize("layers", [1, 2])
