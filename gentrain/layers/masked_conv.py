@@ -88,9 +88,11 @@ class MaskedConv2d(IncrementalModule):
     def forward(self, x: Tensor) -> Tensor:
         """x [B, in, H, W] -> [B, out, H, W]."""
         weight = self.weight * self.mask
-        y = F.conv2d(x, weight, self.bias, padding=(self.reach, self.reach))
-        # conv2d pads below as above; those rows are no outputs, and cost less than a copy of x.
-        return y[:, :, : x.shape[2]] if self.reach else y
+        if self.reach:
+            # conv2d would pad below as above. To cut those rows off its output costs more than this copy of x:
+            # the gradient would have to be padded again.
+            x = F.pad(x, (0, 0, self.reach, 0))
+        return F.conv2d(x, weight, self.bias, padding=(0, self.reach))
 
     def incremental(self, canvas: Canvas) -> Incremental:
         """This convolution position by position, with the weights that it has now."""
