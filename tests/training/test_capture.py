@@ -34,6 +34,7 @@ TAPED = {
         *["model=iwae", "model.hidden=[[16]]", "model.k=4", "model.warmup_k=2", "model.warmup_steps=12"],
         *["dataset.binarize=dynamic", "train.ema=0.99", *SCHEDULE],
     ],
+    "iwae one_backward": ["model=iwae", "model.hidden=[[16]]", "model.k=4", "model.one_backward=true"],
     "glow": [*MODELS["glow"], "precision=fp32"],
     "gan": ["model=gan", "model.channels=4", "model.n_critic=3"],
     "pixelcnn": MODELS["pixelcnn"],

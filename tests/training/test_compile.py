@@ -26,6 +26,6 @@ def test_the_compiled_loss_is_the_loss(gentrain: Callable[..., Ended], arguments
         done = gentrain("train", *arguments, *settings, f"train.compile={compiled}", f"run_dir={compiled}")
         assert done.status == 0, done.err
     first = [metrics(Path(folder))[0] for folder in ("false", "true")]
-    assert all(first[1][key] == pytest.approx(value, rel=0.05) for key, value in first[0].items())
+    assert all(first[1][key] == pytest.approx(value, rel=1e-4) for key, value in first[0].items())
     states = [checkpoint.load(Path(f"{folder}/checkpoints/last.pt"))["model"] for folder in ("false", "true")]
     assert all(torch.isfinite(value).all() for value in states[1].values())

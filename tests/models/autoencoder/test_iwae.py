@@ -152,13 +152,12 @@ def test_one_backward_gives_the_same_loss_and_on_average_the_same_gradient(layer
     torch.manual_seed(0)
     model = vivid(iwae(TINY, k=7, **layers), gain=1.3)
     x = images(TINY, 2)
-    n = 4000
     gradients = {}
     for one in (False, True):
         model.one_backward = one
         torch.manual_seed(1)
         found = []
-        for _ in range(n if one else 400):
+        for _ in range(1500 if one else 150):
             model.zero_grad()
             loss, terms = model.loss(Batch(x), 0)
             loss.backward()
@@ -173,7 +172,7 @@ def test_one_backward_gives_the_same_loss_and_on_average_the_same_gradient(layer
     log_w = model.log_weights(x.repeat(2000, 1, 1, 1), model._posterior(x.repeat(2000, 1, 1, 1)), 7)
     plain = torch.autograd.grad(-log_w.mean(), list(model.parameters()))
     plain = torch.cat([p.flatten() for p in plain])
-    assert ((plain - means[1]) / error).abs().max() > 20
+    assert ((plain - means[1]) / error).abs().max() > 8
 
 
 @DEPTHS
