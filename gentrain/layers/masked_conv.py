@@ -89,8 +89,8 @@ class MaskedConv2d(IncrementalModule):
         """x [B, in, H, W] -> [B, out, H, W]."""
         weight = self.weight * self.mask
         if self.reach:
-            # conv2d would pad below as above. To cut those rows off its output costs more than this copy of x:
-            # the gradient would have to be padded again.
+            # conv2d would pad below as above. To cut those rows off its output costs more than this copy
+            # of x: the gradient would have to be padded again.
             x = F.pad(x, (0, 0, self.reach, 0))
         return F.conv2d(x, weight, self.bias, padding=(0, self.reach))
 

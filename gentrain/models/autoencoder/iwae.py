@@ -179,9 +179,7 @@ class IWAE(LatentVariableModel, ImagesToLatents):
         }
         return loss, terms
 
-    def _through_one(
-        self, x: Tensor, noise: Sequence[Tensor], normalised: Tensor, loss: Tensor
-    ) -> Tensor:
+    def _through_one(self, x: Tensor, noise: Sequence[Tensor], normalised: Tensor, loss: Tensor) -> Tensor:
         """`loss` with the gradient of -log w_i alone, i drawn with probability `normalised` [k, B].
 
         [1] section 3, after equation 14.
