@@ -21,7 +21,7 @@ from gentrain.training import capture, checkpoint, distributed, memory, randomne
 from gentrain.training import run as runs
 from gentrain.training.checkpoint import check_same_model
 from gentrain.training.distributed import World
-from gentrain.training.precision import pick_device, pick_precision
+from gentrain.training.precision import flush_subnormals, pick_device, pick_precision
 from gentrain.training.run import Run
 from gentrain.training.trainer import Trainer
 
@@ -96,6 +96,7 @@ def run(
         previous.lock()
     if device.type == "cpu":
         memory.keep_freed()
+        flush_subnormals()
     if config.deterministic:
         randomness.make_deterministic()
     world = distributed.start(device)

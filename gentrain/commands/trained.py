@@ -23,7 +23,7 @@ from gentrain.data.pictures import read_images
 from gentrain.data.source import Data, Source, Split
 from gentrain.errors import Fault, UserError
 from gentrain.training import distributed, memory, randomness
-from gentrain.training.precision import pick_device
+from gentrain.training.precision import flush_subnormals, pick_device
 
 T = TypeVar("T")
 
@@ -39,6 +39,7 @@ def open_model(config: DictConfig) -> Loaded:
     device = pick_device(config.device)
     if device.type == "cpu":
         memory.keep_freed()
+        flush_subnormals()
     loaded = load_checkpoint(config.ckpt, device, list(config.trust), config.ema)
     randomness.seed_everything(int(config.seed))
     return loaded
