@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ import pytest
 os.environ["OMP_NUM_THREADS"] = "1"
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
+import torch
 from running import Ended
 
 
@@ -20,6 +21,13 @@ from running import Ended
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """One data cache for the whole session, away from the user's."""
     os.environ["GENTRAIN_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(autouse=True)
+def _subnormals() -> Iterator[None]:
+    """Commands run in this process leave it flushing subnormal numbers, which hypothesis needs."""
+    yield
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture
