@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -164,14 +165,16 @@ class IWAE(LatentVariableModel, ImagesToLatents):
         terms logged are those of -ELBO over the same draws, and 1 / sum_i of the squared normalised
         weights: of k draws, how many count.
         """
-        x, noise = batch.x, self._noise(self.warmup_k if step < self.warmup_steps else self.k, batch.x)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.one_backward):
-            reconstruction, kl = self._negative_log_weights(x, self._posterior(x), noise)
+        x, q = batch.x, self._posterior(batch.x)
+        noise = self._noise(self.warmup_k if step < self.warmup_steps else self.k, x)
+        through_one = self.one_backward and torch.is_grad_enabled()
+        with torch.no_grad() if through_one else nullcontext():
+            reconstruction, kl = self._negative_log_weights(x, q, noise)
             log_w = -(reconstruction + kl)  # [k, B]
             loss = math.log(len(log_w)) - log_w.logsumexp(0).mean()
         normalised = log_w.detach().softmax(0)
-        if self.one_backward:
-            loss = self._through_one(x, noise, normalised, loss)
+        if through_one:
+            loss = self._through_one(x, q, noise, normalised, loss)
         terms = {
             "reconstruction": reconstruction.detach().mean(),
             "kl": kl.detach().mean(),
@@ -179,7 +182,9 @@ class IWAE(LatentVariableModel, ImagesToLatents):
         }
         return loss, terms
 
-    def _through_one(self, x: Tensor, noise: Sequence[Tensor], normalised: Tensor, loss: Tensor) -> Tensor:
+    def _through_one(
+        self, x: Tensor, q: Independent, noise: Sequence[Tensor], normalised: Tensor, loss: Tensor
+    ) -> Tensor:
         """`loss` with the gradient of -log w_i alone, i drawn with probability `normalised` [k, B].
 
         [1] section 3, after equation 14.
@@ -187,7 +192,7 @@ class IWAE(LatentVariableModel, ImagesToLatents):
         # The smallest of k exponentials of rates w_i is the i-th with probability w_i; nothing waits.
         i = (torch.empty_like(normalised).exponential_() / normalised).argmin(0)  # [B]
         chosen = [e.gather(0, i[None, :, None].expand(1, -1, e.shape[-1])) for e in noise]  # [1, B, D_l]
-        reconstruction, kl = self._negative_log_weights(x, self._posterior(x), chosen)
+        reconstruction, kl = self._negative_log_weights(x, q, chosen)
         through = (reconstruction + kl).mean()
         return through + (loss - through).detach()
 
