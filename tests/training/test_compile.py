@@ -16,12 +16,16 @@ from gentrain.training import checkpoint
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
-    [["model=vae_mlp", "model.hidden=[16]"], toy("toy_gan", "model.noise=fixed", "model.norm=false")],
-    ids=["vae_mlp", "toy_gan"],
+    [
+        ["model=vae_mlp", "model.hidden=[16]", "optim.main.eps=1e-3"],
+        ["model=iwae", "model.hidden=[[16]]", "model.k=4", "model.one_backward=true"],
+        toy("toy_gan", "model.noise=fixed", "model.norm=false"),
+    ],
+    ids=["vae_mlp", "iwae one_backward", "toy_gan"],
 )
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
 def test_the_compiled_loss_is_the_loss(gentrain: Callable[..., Ended], arguments: list[str]) -> None:
-    settings = [*OFTEN, "train.steps=20", "optim.main.eps=1e-3" if len(arguments) == 2 else "seed=0"]
+    settings = [*OFTEN, "train.steps=20"]
     for compiled in ("false", "true"):
         done = gentrain("train", *arguments, *settings, f"train.compile={compiled}", f"run_dir={compiled}")
         assert done.status == 0, done.err
