@@ -27,8 +27,8 @@ from gentrain.data.batches import Batches
 from gentrain.data.mnist import MNIST
 from gentrain.errors import GentrainError, UserError
 from gentrain.training.distributed import World
-from gentrain.training.memory import keep_freed
-from gentrain.training.precision import Precision, flush_subnormals
+from gentrain.training.precision import Precision
+from gentrain.training.processor import prepare
 from gentrain.training.run import Run
 from gentrain.training.trainer import Plan, Trainer
 
@@ -246,8 +246,7 @@ def bench_train(arguments: argparse.Namespace) -> bool:
     whole kernels of which the masked part is zero. The rate is that of square matrix products, measured
     in the same run.
     """
-    keep_freed()  # this and the next as `gentrain train` does
-    flush_subnormals()
+    prepare(torch.device("cpu"))  # as `gentrain train` does
     config = compose_train(["model=pixelcnn", "dataset=mnist"])
     ready = ready_batches(levels=2)
     spec = DataSpec(shape=(1, 28, 28), levels=2)

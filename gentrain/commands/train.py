@@ -17,11 +17,11 @@ from gentrain.config import build_source, conform
 from gentrain.errors import UserError
 from gentrain.explain import plain_key
 from gentrain.schemas import TrainConfig
-from gentrain.training import capture, checkpoint, distributed, memory, randomness
+from gentrain.training import capture, checkpoint, distributed, processor, randomness
 from gentrain.training import run as runs
 from gentrain.training.checkpoint import check_same_model
 from gentrain.training.distributed import World
-from gentrain.training.precision import flush_subnormals, pick_device, pick_precision
+from gentrain.training.precision import pick_device, pick_precision
 from gentrain.training.run import Run
 from gentrain.training.trainer import Trainer
 
@@ -94,9 +94,7 @@ def run(
     runs.check_writable(place)
     if previous is not None and distributed.launched_rank() == 0 and not config.dry_run:
         previous.lock()
-    if device.type == "cpu":
-        memory.keep_freed()
-        flush_subnormals()
+    processor.prepare(device)
     if config.deterministic:
         randomness.make_deterministic()
     world = distributed.start(device)

@@ -22,8 +22,8 @@ from gentrain.data.batches import images_at, in_order
 from gentrain.data.pictures import read_images
 from gentrain.data.source import Data, Source, Split
 from gentrain.errors import Fault, UserError
-from gentrain.training import distributed, memory, randomness
-from gentrain.training.precision import flush_subnormals, pick_device
+from gentrain.training import distributed, processor, randomness
+from gentrain.training.precision import pick_device
 
 T = TypeVar("T")
 
@@ -37,9 +37,7 @@ def open_model(config: DictConfig) -> Loaded:
     if distributed.launched_size() > 1:
         raise UserError("only gentrain train runs in several processes; start this command without torchrun")
     device = pick_device(config.device)
-    if device.type == "cpu":
-        memory.keep_freed()
-        flush_subnormals()
+    processor.prepare(device)
     loaded = load_checkpoint(config.ckpt, device, list(config.trust), config.ema)
     randomness.seed_everything(int(config.seed))
     return loaded

@@ -11,19 +11,6 @@ from torch.amp.grad_scaler import GradScaler
 from gentrain.errors import UserError
 
 
-def flush_subnormals() -> bool:
-    """Let this process take numbers below 1.2e-38 for zero on the CPU, as GPUs and matrix units do.
-
-    Processors handle them in microcode. Probabilities of pixels that are always black become as small, and a
-    trained IWAE's step then takes 1.4 times as long as an untrained one's. Threads take the setting from the
-    one that starts them: to be called before torch works with several.
-
-    Returns:
-        Whether it was set: False where the processor cannot.
-    """
-    return torch.set_flush_denormal(True)
-
-
 def pick_device(name: str, local_rank: int = 0) -> torch.device:
     """`auto`, `cpu`, `cuda`, `cuda:N` or `mps` -> a device that exists.
 
