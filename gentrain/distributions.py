@@ -7,7 +7,7 @@ least. `pixel_distribution` makes one from the output of a network.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -141,6 +141,49 @@ class Bernoulli(_bernoulli.Bernoulli):
         return super().log_prob(value.to(self._param.dtype))
 
 
+class _LogProbabilityOfBits(torch.autograd.Function):
+    """sum_i x_i l_i - log(1 + e^(l_i)) over all dimensions of an event, l logits and x in {0, 1}.
+
+    log(1 + e^l) = max(l, 0) + log(1 + e^(-|l|)), and the sum of the last terms is the logarithm of a
+    product of factors in (1, 2]: one logarithm for up to 64 pixels, which do not overflow float32. Where
+    the loops are compiled the logarithms are what costs. autograd would differentiate the product.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, x: Tensor) -> Tensor:
+        """logits and x [B, ...] of the same shape -> [B] in nats."""
+        ctx.save_for_backward(logits, x)
+        logits, x = logits.flatten(1), x.flatten(1)  # [B, N]
+        count = logits.shape[1]
+        # As many pixels to a logarithm as leave whole vectors of 16 float32 beside one another.
+        together = max((n for n in range(1, 65) if count % (16 * n) == 0), default=1)
+        factors = (1 + torch.exp(-logits.abs())).unflatten(1, (together, -1))
+        return (x * logits - logits.clamp_min(0)).sum(1) - factors.prod(1).log().sum(1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        """[B] -> the gradients of logits and x."""
+        logits, x = ctx.saved_tensors
+        grad = grad.reshape(-1, *[1] * (logits.ndim - 1))
+        return grad * (x - logits.sigmoid()), grad * logits if ctx.needs_input_grad[1] else None
+
+
+class IndependentBernoulli(Independent):
+    """`Independent` over a `Bernoulli` with logits, whose `log_prob` is quick where it is compiled.
+
+    Batch shape [B], event shape [C, H, W].
+    """
+
+    base_dist: Bernoulli
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log P(value), [B] in nats; value broadcasts with [B, C, H, W]."""
+        if not torch.compiler.is_compiling():
+            return super().log_prob(value)
+        logits = self.base_dist.logits
+        return cast(Tensor, _LogProbabilityOfBits.apply(*torch.broadcast_tensors(logits, value.to(logits))))
+
+
 class Categorical(_categorical.Categorical):
     """torch's Categorical over the grey levels, with a mean in level units."""
 
@@ -217,8 +260,10 @@ def pixel_distribution(params: Tensor, likelihood: str, levels: int, mixtures: i
     params = params.unflatten(1, (per_value, -1))  # [B, P, C, H, W]
     base: Distribution
     if likelihood == "bernoulli":
-        base = Bernoulli(logits=params.squeeze(1), validate_args=False)
-    elif likelihood == "categorical":
+        return IndependentBernoulli(
+            Bernoulli(logits=params.squeeze(1), validate_args=False), 3, validate_args=False
+        )
+    if likelihood == "categorical":
         base = Categorical(logits=params.movedim(1, -1), validate_args=False)
     else:
         logits, means, log_scales = params.movedim(1, -1).chunk(3, dim=-1)  # [B, C, H, W, K] each

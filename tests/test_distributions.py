@@ -222,3 +222,39 @@ def test_likelihoods_that_do_not_fit_are_refused():
     assert pixel_parameters("auto", 2, 0) == 1  # bernoulli has no mixtures
     with pytest.raises(ValueError, match="params"):
         pixel_distribution(torch.zeros(1, 4, 2, 2), "auto", 17, 1)
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (1, 8, 8), (3, 32, 32), (1, 3, 3), (1, 1, 1), (2, 64, 64)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_compiled_bernoulli_is_the_bernoulli(shape, dtype, monkeypatch):
+    torch.manual_seed(0)
+    # Up to where one pixel's probability underflows, and a whole event of zeros, whose product is largest.
+    logits = (
+        torch.randn(6, *shape, dtype=dtype) * torch.tensor([0, 0.1, 1, 10, 100, 1000])[:, None, None, None]
+    )
+    logits.requires_grad_()
+    p = pixel_distribution(logits, "bernoulli", levels=2, mixtures=0)
+    x = torch.randint(0, 2, (6, *shape), dtype=torch.uint8)
+    weight = torch.randn(6, dtype=dtype)
+    exact = pixel_distribution(logits.double(), "bernoulli", levels=2, mixtures=0).log_prob(x)
+    (gradient,) = torch.autograd.grad(exact @ weight.double(), logits)
+    monkeypatch.setattr("torch.compiler.is_compiling", lambda: True)
+    ours = p.log_prob(x)
+    assert ours.dtype == dtype
+    tolerance = 1e-6 if dtype == torch.float32 else 1e-13
+    torch.testing.assert_close(ours.double(), exact, rtol=tolerance, atol=tolerance * math.prod(shape))
+    (found,) = torch.autograd.grad(ours @ weight, logits)
+    torch.testing.assert_close(found, gradient, rtol=1e-5, atol=1e-6)
+    assert p.log_prob(x[:1]).shape == (6,)  # an image for every distribution
+
+
+def test_the_compiled_bernoulli_knows_the_gradient_of_its_values(monkeypatch):
+    monkeypatch.setattr("torch.compiler.is_compiling", lambda: True)
+    logits = torch.randn(2, 1, 4, 8, dtype=torch.float64, requires_grad=True)
+    x = torch.rand(2, 1, 4, 8, dtype=torch.float64, requires_grad=True)
+
+    def log_prob(logits, x):
+        return pixel_distribution(logits, "bernoulli", levels=2, mixtures=0).log_prob(x)
+
+    assert torch.autograd.gradcheck(log_prob, (logits, x))
+    assert torch.autograd.gradgradcheck(log_prob, (logits, x))

@@ -44,9 +44,7 @@ class EMA:
             moved: scalar 0 or 1 on the device; 0 where the update was masked.
         """
         average = [self._average[id(p)] for p in parameters]
-        change = torch._foreach_sub([p.detach() for p in parameters], average)
-        torch._foreach_mul_(change, moved * rate)
-        torch._foreach_add_(average, change)
+        torch._foreach_lerp_(average, [p.detach() for p in parameters], [moved * rate] * len(average))
         for net in nets:
             for buffer in net.buffers():
                 self._average[id(buffer)].copy_(buffer)
