@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 import math
 import shlex
+import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from gentrain.api import Loaded, read_config
@@ -42,6 +44,7 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
     Raises:
         UserError: no experiment, one without targets, or a folder that another recipe trained.
         Fault: what went wrong while training, or a figure that is worse than its target.
+        Stopped: a signal asked for the end; the same command goes on.
     """
     if distributed.launched_size() > 1:
         raise UserError("gentrain reproduce runs in one process; start it without torchrun")
@@ -56,16 +59,31 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
             )
     check_targets(config, experiment)
     folder = Path(config.run_dir or runs.OUTPUTS / "reproduce" / runs.safe_name(experiment)).expanduser()
-    trained(config, typed, choices, folder)
-    if config.dry_run:
-        return
-    loaded, result = compared(config, typed, experiment, folder)
+    again = command(experiment, typed)
+    try:
+        trained(config, typed, choices, folder)
+        if config.dry_run:
+            return
+        loaded, result = compared(config, typed, experiment, folder)
+    except Stopped as stopped:  # while training: saved
+        where = str(stopped).partition(";")[0]
+        raise Stopped(f"{where}; go on with: {again}", stopped.signum) from stopped
+    except KeyboardInterrupt:  # while starting or measuring, in which there is nothing to save
+        raise Stopped(f"interrupted; go on with: {again}", signal.SIGINT) from None
     with replacing(folder / "result.json") as temporary:
         temporary.write_text(json.dumps(result, indent=2) + "\n")
     print(f"\n{table(result)}\nwrote   {folder / 'result.json'}")
     print(f"next    {next_command(loaded.model, ckpt_argument(loaded), 'sample', 'reconstruct')}", flush=True)
     if worse := [name for name, verdict in result["verdict"].items() if verdict == "worse"]:
         raise Fault(f"{experiment}: {', '.join(worse)} is worse than its target allows")
+
+
+def command(experiment: str, typed: Sequence[str]) -> str:
+    """What to type for this experiment with these overrides; with the user's own folder of configs."""
+    sources = HydraConfig.get().runtime.config_sources
+    own = [word for s in sources if s.provider == "command-line" for word in ("--config-dir", s.path)]
+    overrides = [override for override in typed if plain_key(override) != "experiment"]
+    return shlex.join(["gentrain", "reproduce", *own, f"experiment={experiment}", *overrides])
 
 
 def check_targets(config: DictConfig, experiment: str) -> None:
@@ -104,7 +122,6 @@ def trained(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]
         UserError: it holds a run of another recipe.
     """
     begun = (folder / "config.yaml").is_file()
-    original = [override for override in typed if plain_key(override) != "experiment"]
     if begun:
         check_recipe(config, folder)
         config.resume, config.run_dir = str(folder), None
@@ -119,10 +136,6 @@ def trained(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]
         train.run(config, typed, choices)
     except train.Complete:
         print(f"trained {folder} is complete")
-    except Stopped as stopped:
-        again = shlex.join(["gentrain", "reproduce", f"experiment={choices['experiment']}", *original])
-        where = str(stopped).partition(";")[0]
-        raise Stopped(f"{where}; go on with: {again}", stopped.signum) from stopped
     finally:
         if changed_at(folder) != before:  # what was measured was another state of the run
             (folder / "result.json").unlink(missing_ok=True)
@@ -205,7 +218,6 @@ def compared(
     assert loaded is not None
     keys = ("published", "wanted", "obtained", "stderr", "tolerance", "verdict", "estimator", "source")
     device = device_of(loaded)
-    words = shlex.join(["gentrain", "reproduce", f"experiment={experiment}", *changes(typed)])
     return loaded, {
         "experiment": experiment,
         **{key: {metric: values[key] for metric, values in by_metric.items()} for key in keys},
@@ -215,7 +227,7 @@ def compared(
         "hardware": provenance.hardware(device),
         "versions": provenance.versions(),
         "commit": provenance.commit(),
-        "command": words,
+        "command": command(experiment, changes(typed)),
         "changed": changes(typed),
     }
 

@@ -113,6 +113,13 @@ class Run:
             self._lock = None
 
 
+def _before_config(entry: Path) -> bool:
+    """Whether a run that was interrupted before its config.yaml may have left this: it holds nothing."""
+    if entry.name == "checkpoints":
+        return entry.is_dir() and not any(entry.iterdir())
+    return entry.name in (".lock", ".pid", ".launch")
+
+
 def create(
     model: str,
     dataset: str,
@@ -124,7 +131,7 @@ def create(
 
     Args:
         model, dataset: names for outputs/<model>-<dataset>/<date>_<time>.
-        run_dir: the user's own folder instead; it must be new or empty.
+        run_dir: the user's own folder instead; it must be new, empty, or left before its config.yaml.
         base: a folder for the run's folder instead of outputs/<model>-<dataset> (sweeps).
         now: the time in the name.
 
@@ -135,7 +142,7 @@ def create(
         folder = Path(run_dir).expanduser()
         check_writable(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        if any(entry.name not in (".lock", ".pid") for entry in folder.iterdir()):
+        if any(not _before_config(entry) for entry in folder.iterdir()):
             if (folder / ".lock").exists():
                 Run(folder).lock()  # says "in use" where that is why
             raise UserError(

@@ -128,12 +128,12 @@ class Trainer:
             Stopped: a signal asked for the end; the state is saved.
         """
         started, first = time.perf_counter(), self.step
-        if self.world.is_main:
-            self._tracker = Tracker(self.run.folder, self.plan.steps, self.step)
-        self._log_clock, self._log_step = time.perf_counter(), self.step
         self.model.train()
-        try:
-            with StopOnSignal() as stop:
+        with StopOnSignal() as stop:  # first: a signal that comes from here on finds the run saved
+            if self.world.is_main:
+                self._tracker = Tracker(self.run.folder, self.plan.steps, self.step)
+            self._log_clock, self._log_step = time.perf_counter(), self.step
+            try:
                 while self.step < self.plan.steps:
                     self.one_step()
                     if self._tracker:
@@ -142,9 +142,9 @@ class Trainer:
                     self._after_step(signum, started)
                     if signum:
                         self._say_where(signum)
-        finally:
-            if self._tracker:
-                self._tracker.close()
+            finally:
+                if self._tracker:
+                    self._tracker.close()
         seconds = time.perf_counter() - started
         rate = (self.step - first) * self.plan.batch_size / max(seconds, 1e-9)
         return Outcome(self.step, self._seconds + seconds, rate, self._evaluation, self.best)

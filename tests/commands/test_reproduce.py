@@ -17,6 +17,7 @@ import pytest
 import yaml
 from running import TESTS, Ended, run_process, start
 
+from gentrain.cli import main
 from gentrain.commands.reproduce import verdict
 from gentrain.config import options
 
@@ -72,7 +73,8 @@ def test_a_figure_within_its_tolerance(
     assert found["source"] == {"likelihood.nats": "a paper, table 1"}
     assert 0 <= found["minutes"] < 5
     assert found["steps"] == 20
-    assert found["command"] == "gentrain reproduce experiment=tiny"
+    own = ["--config-dir", str(Path.cwd().parent / "own")]
+    assert shlex.split(found["command"]) == ["gentrain", "reproduce", *own, "experiment=tiny"]
     assert found["changed"] == []
     assert set(found["versions"]) >= {"gentrain", "torch", "python"}
     assert "thread" in found["hardware"]
@@ -193,7 +195,7 @@ def test_overrides_that_change_the_recipe_are_kept_with_the_result(
 ) -> None:
     assert reproduce("train.batch_size=16", "device=cpu").status == 0
     assert result()["changed"] == ["train.batch_size=16"]
-    assert result()["command"] == "gentrain reproduce experiment=tiny train.batch_size=16"
+    assert shlex.split(result()["command"])[-2:] == ["experiment=tiny", "train.batch_size=16"]
 
 
 def test_what_was_measured_goes_when_training_goes_on(reproduce: Callable[..., Ended]) -> None:
@@ -297,17 +299,40 @@ def test_what_make_types() -> None:
 def test_control_c_and_the_same_command_again(workplace: Path) -> None:
     arguments = ["reproduce", "experiment=ae_digits", "train.steps=400", "run_dir=a b"]
     process = start(*arguments, cwd=workplace)
-    wait_for(workplace / "a b" / "metrics.jsonl")
+    wait_for(workplace / "a b" / "config.yaml")  # and before the first step, or in one, or later
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130
-    line = Ended(130, "", err).one_line()
-    again = shlex.split(line.partition("go on with: ")[2])
+    again = words_to_go_on(Ended(130, "", err))
     assert again[:4] == ["gentrain", *arguments[:3]]
     done = run_process(*again[1:], cwd=workplace)
     assert done.status in (0, 1), done.err
     result = json.loads((workplace / "a b" / "result.json").read_text())
     assert (result["steps"], result["changed"]) == (400, ["train.steps=400"])
+
+
+@pytest.mark.parametrize("where", ["train.build_source", "train.write_config", "measure"])
+def test_control_c_before_the_first_step_and_after_the_last(
+    reproduce: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(f"gentrain.commands.reproduce.{where}", interrupt)
+        done = reproduce("seed=3")
+    assert done.status == 130
+    again = words_to_go_on(done)
+    assert again[:2] == ["gentrain", "reproduce"]
+    assert again[-2:] == ["experiment=tiny", "seed=3"]
+    assert (Path(again[again.index("--config-dir") + 1]) / "experiment" / "tiny.yaml").is_file()
+    assert main(again[1:]) == 0
+    assert (FOLDER / "result.json").is_file()
+
+
+def interrupt(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def words_to_go_on(done: Ended) -> list[str]:
+    return shlex.split(done.one_line().partition("go on with: ")[2])
 
 
 def wait_for(file: Path) -> None:
