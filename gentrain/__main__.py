@@ -1,8 +1,6 @@
 """`python -m gentrain`, and what torchrun starts."""
 
-import sys
-
-from gentrain.cli import main
+from gentrain.cli import leave, main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

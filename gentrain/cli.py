@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from gentrain import __version__
 from gentrain.errors import GentrainError, UserError, did_you_mean
@@ -143,6 +143,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         from gentrain.faults import describe
 
         return failed(describe(error), 1)
+
+
+def leave(status: int) -> NoReturn:
+    """End this process; one of several ranks without the interpreter's teardown.
+
+    DistributedDataParallel never lets go of its process group, in torch itself, and a teardown that meets
+    gloo's running threads may abort a rank whose work is done ("terminate called without an active
+    exception").
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def failed(message: str, status: int) -> int:

@@ -7,7 +7,7 @@ import sys
 
 import torch
 
-from gentrain.cli import main
+from gentrain.cli import leave, main
 from gentrain.training.trainer import Outcome, Trainer
 
 fit = Trainer.fit
@@ -23,4 +23,4 @@ def fit_and_dump(self: Trainer) -> Outcome:
 
 if __name__ == "__main__":
     Trainer.fit = fit_and_dump
-    sys.exit(main(ARGUMENTS))
+    leave(main(ARGUMENTS))

@@ -111,3 +111,18 @@ def kill_one(process: subprocess.Popen[str], folder: Path) -> Path:
     wait_for(latest, process)
     os.kill(workers(process)[-1], signal.SIGKILL)
     return latest.resolve()
+
+
+@pytest.mark.parametrize(("words", "status"), [(["--version"], 0), (["trian"], 2)])
+def test_a_rank_ends_without_a_teardown_and_with_its_words_and_status(words: list[str], status: int) -> None:
+    script = (
+        "import atexit, runpy, sys; atexit.register(print, 'torn down'); "
+        f"sys.argv[1:] = {words}; runpy.run_module('gentrain', run_name='__main__')"
+    )
+    for ranks in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=environment(WORLD_SIZE=ranks), capture_output=True, text=True
+        )
+        assert done.returncode == status
+        assert "gentrain" in done.stdout + done.stderr
+        assert ("torn down" in done.stdout) == (ranks == "1")
