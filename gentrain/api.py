@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from gentrain.config import build_model, config_dir, conform, register_schemas
 from gentrain.contracts import DataSpec, GenerativeModel
-from gentrain.errors import UserError
+from gentrain.errors import CorruptFile, UserError
 from gentrain.explain import explain
 from gentrain.schemas import TrainConfig
 from gentrain.training import checkpoint
 from gentrain.training.checkpoint import check_same_model
-from gentrain.training.run import Run, find_checkpoint, short
+from gentrain.training.run import Run, find_checkpoint, newest_good, short
 
 
 @dataclass
@@ -91,6 +92,15 @@ def check_complete(state: dict[str, Any], path: Path) -> None:
         raise UserError(f"{path}: its averaged weights are not those of its model")
 
 
+def another(path: Path) -> str:
+    """Where the run of a corrupt checkpoint has a whole one: what to type instead."""
+    try:
+        good = newest_good(Run(path.parent.parent)) if path.parent.name == "checkpoints" else None
+    except CorruptFile:
+        return ""
+    return f"; the newest whole one: ckpt={shlex.quote(str(good[0]))}" if good else ""
+
+
 def load_checkpoint(
     place: str | Path,
     device: torch.device | str = "cpu",
@@ -106,7 +116,10 @@ def load_checkpoint(
         UserError: no such file, corrupt, refused, or of a newer format.
     """
     path = find_checkpoint(str(place))
-    state = read_checkpoint(path)
+    try:
+        state = read_checkpoint(path)
+    except CorruptFile as error:
+        raise UserError(f"{error}{another(path)}") from error
     config = read_config(state["config"], path)
     try:
         spec = DataSpec.from_dict(state["spec"])

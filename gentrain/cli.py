@@ -208,10 +208,14 @@ def run_hydra(verb: str, rest: list[str]) -> int:
 
         # Hydra's own logging is disabled, and the root logger with it.
         logging.getLogger("gentrain").setLevel(logging.WARNING)
+        # The compiler warns that it finds CUDA's tools but no device.
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         hydra_config = HydraConfig.get()
         # Not resolved: `seed=${x}` is to fail where its key can be named.
         typed = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)
         choices = dict(hydra_config.runtime.choices)
+        # Before torch, whose initialisation imports it too, and would swallow a Control-C meanwhile.
+        import_module("numpy")
         command = import_module(f"gentrain.commands.{verb}")  # torch comes with it: not before this
         try:
             if sweep is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from running import Ended, environment, run_process, toy
 
 from gentrain.cli import VERBS, quote_path
-from gentrain.training.trainer import Trainer
+from gentrain.training.trainer import Outcome, Trainer
 
 #: What is typed, and what the one line must hold.
 MISTAKES = [
@@ -238,6 +239,88 @@ def test_a_mistake_in_a_sweep_runs_nothing(gentrain: Callable[..., Ended], workp
     assert ended.status == 2
     assert "no such model" in ended.one_line()
     assert list(workplace.iterdir()) == []
+
+
+def test_a_mistake_later_in_a_sweep_does_not_end_it(gentrain: Callable[..., Ended], workplace: Path) -> None:
+    ended = gentrain("train", "-m", "model=vae_mlp", "model.hidden=[8]", "train.steps=2,0,3")
+    assert ended.status == 2
+    assert "train.steps: expected at least 1" in ended.one_line()
+    table = ended.out[ended.out.rindex("\nsweep") :].splitlines()
+    assert [line.split()[0] for line in table if "train.steps" in line] == [
+        *("train.steps=2", "train.steps=0", "train.steps=3")
+    ]
+    assert "failed" in next(line for line in table if "train.steps=0" in line)
+    first = gentrain("train", "-m", "model=vae_mlp", "train.steps=0,2")
+    assert first.status == 2
+    assert len(list((workplace / "outputs" / "sweeps").iterdir())) == 1, (
+        "a first mistake ends it: nothing is lost"
+    )
+
+
+def test_an_interrupted_sweep_shows_what_it_has(
+    gentrain: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit, begun = Trainer.fit, []
+
+    def interrupted(self: Trainer) -> Outcome:
+        begun.append(1)
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+        return fit(self)
+
+    monkeypatch.setattr(Trainer, "fit", interrupted)
+    ended = gentrain("train", "-m", "model=vae_mlp", "model.hidden=[8]", "train.steps=2", "seed=5,6,7")
+    assert (ended.status, len(begun)) == (130, 2)
+    table = ended.out[ended.out.rindex("\nsweep") :]
+    assert "seed=5" in table
+    assert "stopped" in table
+    assert "jobs after this one were not begun" in table
+
+
+@pytest.mark.parametrize("module", ["numpy", "numpy.dtypes", "torch.nn", "hydra"])
+def test_control_c_during_imports(workplace: Path, module: str) -> None:
+    script = f"""
+import os, signal, sys
+from importlib.abc import MetaPathFinder
+class Interrupting(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == {module!r}:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupting())
+from gentrain.cli import main
+sys.exit(main(["train", "train.steps=2"]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=workplace, env=environment(), capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (130, "gentrain: interrupted\n")
+    assert list(workplace.iterdir()) == []
+
+
+def test_a_dry_run_refuses_what_the_run_would(gentrain: Callable[..., Ended], workplace: Path) -> None:
+    assert "nope" in gentrain("train", "init=nope", "dry_run=true").one_line()
+    (workplace / "mine").mkdir()
+    (workplace / "mine" / "file").touch()
+    for dry in ("true", "false"):
+        ended = gentrain("train", "run_dir=mine", f"dry_run={dry}")
+        assert (ended.status, "is not empty" in ended.one_line()) == (2, True)
+    assert [path.name for path in workplace.rglob("*")] == ["mine", "file"]
+
+
+def test_a_corrupt_checkpoint_and_where_a_whole_one_is(gentrain: Callable[..., Ended]) -> None:
+    small = ("model=vae_mlp", "model.hidden=[8]", "train.checkpoint_every=2", "run_dir=a b")
+    assert gentrain("train", *small, "train.steps=4").status == 0
+    last = Path("a b/checkpoints/last.pt")
+    last.unlink()  # a link to, or a copy of, the newest
+    last.write_bytes(b"x")
+    said = gentrain("sample", "ckpt=a b").one_line()
+    assert "is corrupt" in said
+    (word,) = [w for w in shlex.split(said.partition("whole one: ")[2]) if w.startswith("ckpt=")]
+    assert gentrain("sample", word).status == 0
+    for file in last.parent.iterdir():
+        file.write_bytes(b"x")
+    assert "whole one" not in gentrain("sample", "ckpt=a b").one_line()
 
 
 def test_own_models_and_data_sets(gentrain: Callable[..., Ended], workplace: Path) -> None:

@@ -45,6 +45,9 @@ from gentrain.schemas import ArithmeticConfig
 #: Pixels between a tile's corner and its number.
 _INSET = 4
 
+#: What a model without a prior over its latents can do.
+INSTEAD = "move images along a label: images=0,1,2 plus=[7] minus=[1]"
+
 
 def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) -> None:
     """Show numbered latents to choose from, add and subtract those chosen, or move images along labels.
@@ -71,7 +74,7 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
 
 def numbered_latents(model: LatentsToImages, loaded: Loaded, config: DictConfig, out: Path) -> list[str]:
     """Write the images of `n` latents drawn from the prior, each with its number; returns what to say."""
-    z = prior_draws(model, config.n, device_of(loaded))
+    z = prior_draws(model, config.n, device_of(loaded), INSTEAD)
     images = model.latents_to_images(z)
     columns = min(config.columns, config.n)
     save_png(with_numbers(grid(images, loaded.model.spec.levels, columns), config.n, columns), out)
@@ -96,7 +99,7 @@ def between_latents(model: LatentsToImages, loaded: Loaded, config: DictConfig, 
     plus, minus = (groups(key, config[key], config.n) for key in ("plus", "minus"))
     if not plus:
         raise UserError("plus is empty: give the number of at least one latent, e.g. plus=[0]")
-    z = prior_draws(model, config.n, device_of(loaded))  # [n, D]
+    z = prior_draws(model, config.n, device_of(loaded), INSTEAD)  # [n, D]
     levels = loaded.model.spec.levels
     target = combined(z, plus, minus)  # [D]
     noise = torch.empty(config.columns - 1, len(target), device=z.device).uniform_(-1, 1) * config.noise

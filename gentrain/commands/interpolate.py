@@ -46,7 +46,9 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
             print(f"next    {next_command(loaded.model, ckpt_argument(loaded), 'encode', 'sample')}")
             return
         if config.images is None:
-            ends = prior_draws(model, 2 * config.rows, device_of(loaded))
+            ends = prior_draws(
+                model, 2 * config.rows, device_of(loaded), "name images to go between: images=0,1,2,3"
+            )
             what = "latents drawn from the prior"
         else:
             encoder = capable(loaded, ImagesToLatents, "interpolate between images")
@@ -63,14 +65,16 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
     print(f"next    {next_command(loaded.model, ckpt_argument(loaded), 'encode', 'sample')}")
 
 
-def prior_draws(model: LatentsToImages, n: int, device: torch.device) -> Tensor:
+def prior_draws(model: LatentsToImages, n: int, device: torch.device, instead: str) -> Tensor:
     """z [n, D] from the prior over latents: N(0, I), or uniform on [-1, 1].
+
+    `instead` is what to type where there is none.
 
     Raises:
         UserError: the model has no prior over its latents.
     """
     if model.latent_prior == "none":
-        raise UserError("this model has no prior over its latents; name images to go between: images=0,1,2,3")
+        raise UserError(f"this model has no prior over its latents; {instead}")
     if model.latent_prior == "uniform":
         return torch.rand(n, model.latent_dim, device=device) * 2 - 1
     return torch.randn(n, model.latent_dim, device=device)

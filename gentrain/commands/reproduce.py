@@ -72,6 +72,8 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
         raise Stopped(f"interrupted; go on with: {again}", signal.SIGINT) from None
     with replacing(folder / "result.json") as temporary:
         temporary.write_text(json.dumps(result, indent=2) + "\n")
+    if result["changed"]:
+        print(f"note    not the recipe of {experiment}, but with {shlex.join(result['changed'])}")
     print(f"\n{table(result)}\nwrote   {folder / 'result.json'}")
     print(f"next    {next_command(loaded.model, ckpt_argument(loaded), 'sample', 'reconstruct')}", flush=True)
     if worse := [name for name, verdict in result["verdict"].items() if verdict == "worse"]:
@@ -200,7 +202,7 @@ def compared(
         loaded = loaded or open_model(asked)
         if config.train.epochs is None and loaded.step != config.train.steps:
             raise UserError(
-                f"{folder} was trained for {loaded.step} steps, the recipe has {config.train.steps}; remove "
+                f"{folder} was trained for {loaded.step} steps, train.steps is {config.train.steps}; remove "
                 "the folder, or choose another with run_dir="
             )
         key = (name, target.split, target.samples)

@@ -68,7 +68,7 @@ def print_dry_run(config: DictConfig, trainer: Trainer, place: Path, previous: R
         f"({size / 2**20:.1f} MiB each, {kept} at once), {checkpoint.free_space(Path())}"
     )
     print("\n" + OmegaConf.to_yaml(config, resolve=True), end="")
-    print("dry run: nothing was written. Train with the same line without dry_run=true")
+    print("dry run: nothing was written. Type the same line without dry_run=true")
 
 
 def print_outcome(outcome: Outcome, run: Run, model: GenerativeModel) -> None:

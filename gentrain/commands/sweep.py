@@ -11,17 +11,19 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from gentrain.errors import Fault
+from gentrain.errors import Fault, UserError
 from gentrain.training import run as runs
+from gentrain.training.stopping import Stopped
 
 
 class Sweep:
-    """Runs each job of a sweep; a job that fails while it runs does not end the others."""
+    """Runs each job of a sweep; a job that fails does not end those after it."""
 
     def __init__(self) -> None:
         self.folder: Path | None = None
         self.rows: list[tuple[str, str, str]] = []
-        self.failed = False
+        self.done = 0  # jobs, whatever came of them
+        self.status = 0  # the largest of the jobs that did not end well
 
     def run(
         self, command: ModuleType, config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]
@@ -31,9 +33,10 @@ class Sweep:
         if command.__name__ != "gentrain.commands.train":
             try:
                 command.run(config, typed, choices)
-            except Fault as error:
+                self.done += 1
+            except (Fault, UserError) as error:
+                self._failed(error)
                 print(f"gentrain: {label}: {error}", file=sys.stderr)
-                self.failed = True
             return
         if self.folder is None and not config.dry_run:
             parent = runs.OUTPUTS / "sweeps"
@@ -43,11 +46,17 @@ class Sweep:
         print(f"== {label}", flush=True)
         try:
             done = command.run(config, typed, choices, base=self.folder)
-        except Fault as error:
+            self.done += 1
+        except (Fault, UserError) as error:
+            self._failed(error)
             print(f"gentrain: {error}", file=sys.stderr)
-            self.failed = True
             self.rows.append((label, "failed: " + str(error)[:60], ""))
             return
+        except (Stopped, KeyboardInterrupt):
+            self.rows.append((label, "stopped", ""))
+            self.finish()
+            print("the jobs after this one were not begun: type a sweep of what is left", flush=True)
+            raise
         finally:
             if self.folder is not None and not any(self.folder.iterdir()):
                 self.folder.rmdir()  # nothing was trained
@@ -57,6 +66,17 @@ class Sweep:
                 f"{k.removeprefix('eval/')} {v:.4f}" for k, v in done["outcome"].evaluation.items()
             )
             self.rows.append((label, figures or "-", str(done["run"])))
+
+    def _failed(self, error: Fault | UserError) -> None:
+        """Count a job that did not end well, which ends the sweep where no job has: nothing is lost.
+
+        Raises:
+            UserError: `error`, a mistake before anything was done.
+        """
+        if isinstance(error, UserError) and not self.done and not self.status:
+            raise error
+        self.status = max(self.status, error.exit_status)
+        self.done += 1
 
     def finish(self) -> int:
         """Print the table; the exit status."""
@@ -72,4 +92,4 @@ class Sweep:
             for row in self.rows:
                 print("  " + "  ".join(cell.ljust(width[i]) for i, cell in enumerate(row)).rstrip())
             print(f"curves  tensorboard --logdir {self.folder}")
-        return 1 if self.failed else 0
+        return self.status

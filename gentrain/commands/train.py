@@ -103,12 +103,14 @@ def run(
         trainer, batches = assemble(config, data, device, precision, world, trust)
         if world.is_main:
             print_summary(config, data, trainer, device, precision, batches)
+        if config.init is not None and state is None:
+            start_from(trainer, config.names.model, config.init)
         if config.dry_run:
+            if config.run_dir and previous is None:
+                runs.check_new(place)
             if world.is_main:
                 print_dry_run(config, trainer, place, previous)
             return {}
-        if config.init is not None and state is None:
-            start_from(trainer, config.names.model, config.init)
         if state is not None:
             trainer.load_state_dict(state, config.resume_inexact)
             del state

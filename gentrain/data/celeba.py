@@ -16,7 +16,7 @@ from PIL import Image
 
 from gentrain.contracts import DataSpec
 from gentrain.data.archive import Archive, File, fingerprint, open_archive
-from gentrain.data.decoding import BadImage, decode_image
+from gentrain.data.decoding import MAX_SIDE, BadImage, decode_image
 from gentrain.data.download import Downloaded
 from gentrain.data.integrity import compare_file_md5, compare_md5, damaged, is_html, refuse_html
 from gentrain.data.source import stamp
@@ -80,8 +80,8 @@ class CelebA(Downloaded):
             flip=flip,
             verify=verify,
         )
-        if image_size < 1:
-            raise ValueError(f"dataset.image_size must be at least 1, found {image_size}")
+        if not 1 <= image_size <= MAX_SIDE:
+            raise ValueError(f"dataset.image_size must be 1 to {MAX_SIDE}, found {image_size}")
         self.image_size = image_size
 
     def key(self) -> Mapping[str, Any]:

@@ -19,6 +19,10 @@ _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 _GREY = frozenset({"1", "L", "LA", "La"})
 
 
+#: Largest side that an image may be resized to, in pixels: more is a typing error, and takes all memory.
+MAX_SIDE = 4096
+
+
 class BadImage(Exception):
     """A file that cannot be decoded; says why in one line."""
 

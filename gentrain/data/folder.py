@@ -11,7 +11,7 @@ import numpy as np
 
 from gentrain.contracts import DataSpec
 from gentrain.data.archive import Archive, File, fingerprint, open_archive
-from gentrain.data.decoding import decode_image
+from gentrain.data.decoding import MAX_SIDE, decode_image
 from gentrain.data.layout import Layout, arrange
 from gentrain.data.randomness import permutation
 from gentrain.data.source import Source
@@ -66,9 +66,10 @@ class Folder(Source):
         if self.root is None:
             raise UserError("dataset=folder needs dataset.root=PATH, a folder or a .zip of images")
         sides = [image_size] * 2 if isinstance(image_size, int) else image_size
-        if sides is not None and (len(sides) != 2 or min(sides) < 1):
+        if sides is not None and (len(sides) != 2 or min(sides) < 1 or max(sides) > MAX_SIDE):
             raise ValueError(
-                f"dataset.image_size must be a side or [height, width] in pixels, or null, found {image_size}"
+                f"dataset.image_size must be a side or [height, width] of 1 to {MAX_SIDE} pixels, or null, "
+                f"found {image_size}"
             )
         if channels not in (None, 1, 3):
             raise ValueError(f"dataset.channels must be 1, 3 or null, found {channels}")

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from gentrain.contracts import DataSpec
+from gentrain.data.decoding import MAX_SIDE
 from gentrain.data.download import Downloaded
 from gentrain.data.idx import read_idx
 from gentrain.data.integrity import compare_file_md5
@@ -75,8 +76,8 @@ class MNIST(Downloaded):
             flip=flip,
             verify=verify,
         )
-        if image_size is not None and image_size < 1:
-            raise ValueError(f"dataset.image_size must be at least 1 or null, found {image_size}")
+        if image_size is not None and not 1 <= image_size <= MAX_SIDE:
+            raise ValueError(f"dataset.image_size must be 1 to {MAX_SIDE} or null, found {image_size}")
         self.image_size = image_size
 
     def key(self) -> Mapping[str, Any]:

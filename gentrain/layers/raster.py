@@ -147,7 +147,7 @@ def incremental(module: nn.Module, canvas: Canvas) -> Incremental:
         return _Chain([incremental(part, canvas) for part in module])
     if isinstance(module, nn.ReLU):  # its forward takes three times as long as the work
         return _Pointwise(torch.relu)
-    if isinstance(module, tuple(ACTIVATIONS.values())):
+    if isinstance(module, (*ACTIVATIONS.values(), nn.Tanh)):  # torch's too, of which ours is one
         return _Pointwise(module.forward)
     raise TypeError(f"{type(module).__name__} cannot be computed position by position")
 

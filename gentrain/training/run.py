@@ -120,6 +120,22 @@ def _before_config(entry: Path) -> bool:
     return entry.name in (".lock", ".pid", ".launch")
 
 
+def check_new(folder: Path) -> None:
+    """See that a new run may begin in `folder`, which need not exist.
+
+    Raises:
+        UserError: it holds something, or another process is at work there.
+    """
+    if not folder.exists() or all(_before_config(entry) for entry in folder.iterdir()):
+        return
+    if (folder / ".lock").exists():
+        Run(folder).lock()  # says "in use" where that is why
+    raise UserError(
+        f"run_dir={folder} is not empty; choose another, or: gentrain train "
+        + shlex.quote(f"resume={folder}")
+    )
+
+
 def create(
     model: str,
     dataset: str,
@@ -141,14 +157,8 @@ def create(
     if run_dir is not None:
         folder = Path(run_dir).expanduser()
         check_writable(folder)
+        check_new(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        if any(not _before_config(entry) for entry in folder.iterdir()):
-            if (folder / ".lock").exists():
-                Run(folder).lock()  # says "in use" where that is why
-            raise UserError(
-                f"run_dir={folder} is not empty; choose another, or: gentrain train "
-                + shlex.quote(f"resume={folder}")
-            )
     else:
         parent = base or OUTPUTS / f"{safe_name(model)}-{safe_name(dataset)}"
         check_writable(parent)

@@ -165,7 +165,7 @@ def test_a_run_that_went_further_is_another(reproduce: Callable[..., Ended]) -> 
     assert reproduce(f"run_dir={FOLDER}", "train.steps=25", verb="train").status == 0
     done = reproduce()
     assert done.status == 2
-    assert "was trained for 25 steps, the recipe has 20" in done.one_line()
+    assert "was trained for 25 steps, train.steps is 20" in done.one_line()
 
 
 def test_a_complete_run_is_measured_again_and_not_trained(
@@ -193,7 +193,9 @@ def test_another_recipe_does_not_go_on_in_the_same_folder(reproduce: Callable[..
 def test_overrides_that_change_the_recipe_are_kept_with_the_result(
     reproduce: Callable[..., Ended], result: Callable[[], dict[str, Any]]
 ) -> None:
-    assert reproduce("train.batch_size=16", "device=cpu").status == 0
+    done = reproduce("train.batch_size=16", "device=cpu")
+    assert done.status == 0
+    assert "not the recipe of tiny, but with train.batch_size=16" in done.out
     assert result()["changed"] == ["train.batch_size=16"]
     assert shlex.split(result()["command"])[-2:] == ["experiment=tiny", "train.batch_size=16"]
 

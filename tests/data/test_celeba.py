@@ -368,7 +368,7 @@ def test_zip_without_the_lists(load: Load, tmp_path: Path) -> None:
 
 
 def test_image_size_below_one(load: Load) -> None:
-    with pytest.raises(ValueError, match=r"dataset\.image_size must be at least 1, found 0"):
+    with pytest.raises(ValueError, match=r"dataset\.image_size must be 1 to 4096, found 0"):
         load(image_size=0)
 
 

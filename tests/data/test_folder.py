@@ -203,6 +203,12 @@ def test_image_size(make: Make, load: Load, size: Any, shape: tuple[int, int, in
     assert load(root, image_size=size).spec.shape == shape
 
 
+@pytest.mark.parametrize("size", [0, 100_000, [28, 5000]])
+def test_image_sizes_that_no_model_takes(make: Make, load: Load, size: Any) -> None:
+    with pytest.raises(ValueError, match="of 1 to 4096 pixels"):
+        load(make({"a.png": png(1)}), image_size=size)
+
+
 def test_unequal_sizes_without_image_size(make: Make, load: Load) -> None:
     root = make({"train/a.png": png(1), "train/b.png": png(2, size=(9, 7)), "test/c.png": png(3)})
     refused(load, root, "b.png has 7x9", "3x4", "dataset.image_size=")

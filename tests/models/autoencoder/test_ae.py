@@ -148,3 +148,5 @@ def test_the_command_line_says_why_there_is_nothing_to_sample(gentrain, workplac
     assert without_images.status == 2
     assert "no prior over its latents; name images" in without_images.one_line()
     assert gentrain("interpolate", "ckpt=run", "images=0,1").status == 0
+    said = gentrain("arithmetic", "ckpt=run").one_line()
+    assert gentrain("arithmetic", "ckpt=run", *said.rpartition(": ")[2].split()).status == 0
