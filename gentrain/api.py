@@ -119,7 +119,7 @@ def load_checkpoint(
     try:
         state = read_checkpoint(path)
     except CorruptFile as error:
-        raise UserError(f"{error}{another(path)}") from error
+        raise CorruptFile(f"{error}{another(path)}") from error
     config = read_config(state["config"], path)
     try:
         spec = DataSpec.from_dict(state["spec"])

@@ -288,6 +288,7 @@ class Interrupting(MetaPathFinder):
             sys.meta_path.remove(self)
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Interrupting())
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
 from gentrain.cli import main
 sys.exit(main(["train", "train.steps=2"]))
 """

@@ -55,7 +55,7 @@ class Sweep:
         except (Stopped, KeyboardInterrupt):
             self.rows.append((label, "stopped", ""))
             self.finish()
-            print("the jobs after this one were not begun: type a sweep of what is left", flush=True)
+            print("jobs after this one were not begun: type a sweep of what is left", flush=True)
             raise
         finally:
             if self.folder is not None and not any(self.folder.iterdir()):
@@ -73,7 +73,7 @@ class Sweep:
         Raises:
             UserError: `error`, a mistake before anything was done.
         """
-        if isinstance(error, UserError) and not self.done and not self.status:
+        if isinstance(error, UserError) and not self.done:
             raise error
         self.status = max(self.status, error.exit_status)
         self.done += 1
