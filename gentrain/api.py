@@ -92,7 +92,7 @@ def check_complete(state: dict[str, Any], path: Path) -> None:
         raise UserError(f"{path}: its averaged weights are not those of its model")
 
 
-def another(path: Path) -> str:
+def _another(path: Path) -> str:
     """Where the run of a corrupt checkpoint has a whole one: what to type instead."""
     try:
         good = newest_good(Run(path.parent.parent)) if path.parent.name == "checkpoints" else None
@@ -119,7 +119,7 @@ def load_checkpoint(
     try:
         state = read_checkpoint(path)
     except CorruptFile as error:
-        raise CorruptFile(f"{error}{another(path)}") from error
+        raise CorruptFile(f"{error}{_another(path)}") from error
     config = read_config(state["config"], path)
     try:
         spec = DataSpec.from_dict(state["spec"])

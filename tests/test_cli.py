@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 from running import Ended, environment, run_process, toy
 
 from gentrain.cli import VERBS, quote_path
+from gentrain.training.tracking import Tracker
 from gentrain.training.trainer import Outcome, Trainer
 
 #: What is typed, and what the one line must hold.
@@ -297,6 +300,22 @@ sys.exit(main(["train", "train.steps=2"]))
     )
     assert (done.returncode, done.stderr) == (130, "gentrain: interrupted\n")
     assert list(workplace.iterdir()) == []
+
+
+def test_control_c_between_the_first_file_and_the_first_step(
+    gentrain: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Tracker.__init__
+
+    def interrupted(self: Tracker, *arguments: Any) -> None:
+        made(self, *arguments)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Tracker, "__init__", interrupted)
+    ended = gentrain("train", "model=vae_mlp", "train.steps=50", "run_dir=run")
+    assert ended.status == 130
+    assert "stopped at step 1 of 50, saved; go on with: gentrain train resume=run" in ended.one_line()
+    assert Path("run/checkpoints/last.pt").is_file()
 
 
 def test_a_dry_run_refuses_what_the_run_would(gentrain: Callable[..., Ended], workplace: Path) -> None:

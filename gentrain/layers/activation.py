@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from gentrain.layers.precision import at_least_float32
+
 
 def tanh_by_sigmoid(x: Tensor) -> Tensor:
     """tanh x = 2 sigmoid(2 x) - 1, computed in float32 at least; of x's shape and type."""
-    wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-    return (2 * torch.sigmoid(2 * wide) - 1).to(x.dtype)
+    return (2 * torch.sigmoid(2 * at_least_float32(x)) - 1).to(x.dtype)
 
 
 class Tanh(nn.Tanh):

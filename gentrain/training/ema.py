@@ -44,7 +44,13 @@ class EMA:
             moved: scalar 0 or 1 on the device; 0 where the update was masked.
         """
         average = [self._average[id(p)] for p in parameters]
-        torch._foreach_lerp_(average, [p.detach() for p in parameters], [moved * rate] * len(average))
+        now, weight = [p.detach() for p in parameters], moved * rate
+        if weight.device.type == "cpu":  # one pass over memory instead of three
+            torch._foreach_lerp_(average, now, [weight] * len(average))
+        else:  # three launches, where the line above makes one for each parameter
+            change = torch._foreach_sub(now, average)
+            torch._foreach_mul_(change, weight)
+            torch._foreach_add_(average, change)
         for net in nets:
             for buffer in net.buffers():
                 self._average[id(buffer)].copy_(buffer)
