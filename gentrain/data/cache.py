@@ -35,6 +35,11 @@ FORMAT = 1
 _BUILDING = ".building-"
 
 
+def default_place() -> Path:
+    """The folder of the cache where none is named: GENTRAIN_CACHE, or ~/.cache/gentrain."""
+    return Path(os.environ.get("GENTRAIN_CACHE") or "~/.cache/gentrain")
+
+
 @dataclass(frozen=True)
 class Entry:
     """One complete entry: memory-mapped arrays (read-only) and what the builder noted."""

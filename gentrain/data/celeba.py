@@ -63,7 +63,7 @@ class CelebA(Downloaded):
         self,
         *,
         root: str,
-        cache: str,
+        cache: str | None,
         validation: int | float,
         split_seed: int,
         binarize: str,

@@ -46,7 +46,7 @@ class Downloaded(Source):
         self,
         *,
         root: str,
-        cache: str,
+        cache: str | None,
         validation: int | float,
         split_seed: int,
         binarize: str,

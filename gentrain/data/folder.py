@@ -13,23 +13,27 @@ from gentrain.contracts import DataSpec
 from gentrain.data.archive import Archive, File, fingerprint, open_archive
 from gentrain.data.decoding import MAX_SIDE, decode_image
 from gentrain.data.layout import Layout, arrange
-from gentrain.data.randomness import permutation
+from gentrain.data.randomness import draws_by_name, permutation
 from gentrain.data.source import Source
 from gentrain.data.stream import decoded
 from gentrain.data.writer import Writer
 from gentrain.errors import UserError
 
 _NAMED = 3  # skipped files that are named
+#: How images are drawn: 1, by how many there are, for checkpoints that know no other rule; 2, by name.
+SPLIT_RULES = (1, 2)
 
 
 class Folder(Source):
     """Images in a folder or a .zip, which is read in place.
 
     The images lie in `CLASS/IMAGE` (labelled; classes in sorted order) or all at the top (no labels),
-    either directly below the root or below `train/` and `test/`. Without a `test/`, a seeded part is the
-    test set. A zip may hold the whole in one folder. Hidden files, those of file managers and
-    those that do not end like an image do not count. `gentrain.data.decoding` says how kinds of
-    images are converted.
+    either directly below the root or below `train/` and `test/`; a `val/` (`valid/`, `validation/`) beside
+    them is the validation part. Without a `test/`, a seeded part is the test set. By rule 2 that part, and
+    the validation part likewise, are the images whose path below their class folder draws a number below
+    the fraction: an image stays in its part when others come or go, or when its class is renamed. A zip may
+    hold the whole in one folder. Hidden files, those of file managers and those that do not end like an image
+    do not count. `gentrain.data.decoding` says how kinds of images are converted.
 
     Args:
         root: the folder or zip.
@@ -37,7 +41,9 @@ class Folder(Source):
             images are of one size.
         channels: 1 or 3; None for 3 if any image has colour, else 1.
         on_error: raise at a file that cannot be decoded, or skip and count it.
-        test_fraction: part of the images, in (0, 1), that is the test set where there is no `test/`.
+        test_fraction: part of the images, in (0, 1), that is the test set where there is no `test/`; at
+            least one image, and by rule 2 about that part.
+        split_rule: how the parts are drawn, one of `SPLIT_RULES`. The default is for checkpoints of before.
 
     Raises:
         ValueError: a setting out of range.
@@ -45,12 +51,13 @@ class Folder(Source):
     """
 
     name = "folder"
+    grows = True
 
     def __init__(
         self,
         *,
         root: str | None,
-        cache: str,
+        cache: str | None,
         validation: int | float,
         split_seed: int,
         binarize: str,
@@ -59,6 +66,7 @@ class Folder(Source):
         channels: int | None,
         on_error: str,
         test_fraction: float,
+        split_rule: int = 1,
     ) -> None:
         super().__init__(
             root=root, cache=cache, validation=validation, split_seed=split_seed, binarize=binarize, flip=flip
@@ -77,16 +85,21 @@ class Folder(Source):
             raise ValueError(f"dataset.on_error must be raise or skip, found {on_error}")
         if not 0 < test_fraction < 1:
             raise ValueError(f"dataset.test_fraction must lie between 0 and 1, found {test_fraction}")
+        if split_rule not in SPLIT_RULES:
+            raise ValueError(f"dataset.split_rule must be 1 or 2, found {split_rule}")
         self.image_size = None if sides is None else (int(sides[0]), int(sides[1]))
         self.channels = channels
         self.on_error = on_error
         self.test_fraction = test_fraction
+        self.split_rule = split_rule
 
     def key(self) -> Mapping[str, Any]:
         assert self.root is not None
         settings = {
             key: getattr(self, key) for key in ("image_size", "channels", "on_error", "test_fraction")
         }
+        if self.split_rule != 1:  # entries of before have no rule in their key
+            settings["split_rule"] = self.split_rule
         return {"files": fingerprint(self.root), **settings}
 
     def decode(self, writer: Writer) -> DataSpec:
@@ -95,7 +108,7 @@ class Folder(Source):
             layout = arrange(archive)
             splits = layout.splits
             if "test" not in splits:
-                splits = self._draw_test(splits["train"])
+                splits = {**splits, **self._draw_test(layout)}
             shape, skipped = self._decode_images(writer, archive, layout, splits)
         if skipped:
             more = ", ..." if len(skipped) > _NAMED else ""
@@ -109,17 +122,31 @@ class Folder(Source):
         classes = layout.classes
         return DataSpec(shape, 256, len(classes) if classes else None, tuple(classes) if classes else None)
 
-    def _draw_test(self, files: list[File]) -> dict[str, list[File]]:
+    def _draw_test(self, layout: Layout) -> dict[str, list[File]]:
+        """The files of train and test, where there is no test/."""
+        files = layout.splits["train"]
         if len(files) < 2:
             raise UserError(
                 f"dataset.root={self.root} holds {len(files)} image; at least 2 are needed, train and test"
             )
-        count = min(max(1, round(self.test_fraction * len(files))), len(files) - 1)
-        order = permutation(len(files), "test", self.split_seed).tolist()
+        if self.split_rule == 1:
+            count = min(max(1, round(self.test_fraction * len(files))), len(files) - 1)
+            chosen = np.zeros(len(files), dtype=np.bool_)
+            chosen[permutation(len(files), "test", self.split_seed)[:count]] = True
+        else:
+            draws = self._draws("test", files, layout)
+            chosen = draws < self.test_fraction
+            chosen[draws.argmin()] = True
+            # The last of the largest: where all are equal, the first is the smallest.
+            chosen[len(draws) - 1 - draws[::-1].argmax()] = False
         return {
-            "train": [files[i] for i in sorted(order[count:])],
-            "test": [files[i] for i in sorted(order[:count])],
+            "train": [file for file, drawn in zip(files, chosen, strict=True) if not drawn],
+            "test": [file for file, drawn in zip(files, chosen, strict=True) if drawn],
         }
+
+    def _draws(self, purpose: str, files: list[File], layout: Layout) -> np.ndarray:
+        """A number in [0, 1) for each file by its path below its class folder, float64 [N]."""
+        return draws_by_name([layout.below_class(file.name) for file in files], purpose, self.split_seed)
 
     def _decode_images(
         self, writer: Writer, archive: Archive, layout: Layout, splits: dict[str, list[File]]
@@ -150,7 +177,9 @@ class Folder(Source):
                     first, size = file, (image.shape[1], image.shape[2])
                     for split, members in splits.items():
                         # Whether any image has colour is known at the end: make room for it.
-                        writer.begin(split, len(members), (self.channels or 3, *size))
+                        by_name = split == "train" and self.split_rule != 1
+                        draws = self._draws("validation", members, layout) if by_name else None
+                        writer.begin(split, len(members), (self.channels or 3, *size), draws=draws)
                         if layout.classes:
                             writer.labels(split, np.array([layout.label(member.name) for member in members]))
                 elif image.shape[1:] != size:

@@ -26,6 +26,10 @@ class Layout:
         """The number of the class of a file."""
         return self.classes[name.split("/")[self.depth]]
 
+    def below_class(self, name: str) -> str:
+        """The path of a file below its class folder, or below its split without classes."""
+        return "/".join(name.split("/")[self.depth + bool(self.classes) :])
+
 
 def arrange(archive: Archive) -> Layout:
     """Find splits and classes.

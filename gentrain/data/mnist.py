@@ -59,7 +59,7 @@ class MNIST(Downloaded):
         self,
         *,
         root: str,
-        cache: str,
+        cache: str | None,
         validation: int | float,
         split_seed: int,
         binarize: str,

@@ -10,7 +10,8 @@ more than a batch of uint8 images is worth, and a hundred times that when the co
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -34,6 +35,21 @@ def generator(*parts: int | str) -> np.random.Generator:
 def permutation(n: int, *parts: int | str) -> np.ndarray:
     """A permutation of 0 .. n-1, int64 [n], equal on every rank."""
     return generator(*parts).permutation(n)
+
+
+def draws_by_name(names: Sequence[str], *parts: int | str) -> np.ndarray:
+    """A draw in [0, 1) for each name that depends on nothing but the name and `parts`, float64 [N].
+
+    What is chosen by it stays chosen when names are added. Two spellings of one name in Unicode, as file
+    systems have them, are one name.
+    """
+
+    def draw(name: str) -> float:
+        spelt = unicodedata.normalize("NFC", name).encode("utf-8", "surrogateescape")
+        digest = hashlib.blake2b(repr(parts).encode() + b"\0" + spelt, digest_size=8).digest()
+        return (int.from_bytes(digest, "big") >> 11) / 2**53
+
+    return np.array([draw(name) for name in names], dtype=np.float64)
 
 
 def bernoulli(x: np.ndarray, levels: int, uniform: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,7 +16,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gentrain.contracts import DataSpec
-from gentrain.data.cache import Builder, Entry, cached
+from gentrain.data.cache import Builder, Entry, cached, default_place
+from gentrain.data.identity import Identity, digest_of, hashes_of, label_words
 from gentrain.data.randomness import bernoulli_by_index
 from gentrain.data.writer import Writer
 from gentrain.errors import UserError
@@ -64,6 +65,7 @@ class Data:
         name: the data set's name.
         found: smallest and largest stored pixel value.
         notes: lines about what decoding did, e.g. how many files it skipped.
+        identity: which images these are; None for data that were made up in memory.
     """
 
     spec: DataSpec
@@ -77,6 +79,29 @@ class Data:
     name: str
     found: tuple[int, int]
     notes: tuple[str, ...] = ()
+    identity: Identity | None = None
+
+    def with_labels_of(self, names: Sequence[str]) -> Data:
+        """The same images, their labels numbered as in `names`, which has all of their names.
+
+        Raises:
+            ValueError: it has not; names the first that is missing.
+        """
+        own = label_words(self.spec) or ()
+        if missing := [name for name in own if name not in names]:
+            raise ValueError(missing[0])
+        number = np.array([list(names).index(name) for name in own], dtype=np.int64)
+
+        def renumbered(split: Split) -> Split:
+            return dataclasses.replace(split, labels=None if split.labels is None else number[split.labels])
+
+        return dataclasses.replace(
+            self,
+            spec=dataclasses.replace(self.spec, classes=len(names), label_names=tuple(names)),
+            train=renumbered(self.train),
+            validation=None if self.validation is None else renumbered(self.validation),
+            test=renumbered(self.test),
+        )
 
     def describe(self) -> list[str]:
         """The lines that are shown before training: sizes, shape, levels, values, label histograms."""
@@ -103,8 +128,9 @@ class Source(ABC):
 
     Args:
         root: where the files lie, or None for a data set that needs none; `~` is expanded.
-        cache: folder of the decoded arrays; `~` is expanded.
-        validation: how much of train is held out: a count of images, a fraction in (0, 1), or 0.
+        cache: folder of the decoded arrays; `~` is expanded. None: GENTRAIN_CACHE, or ~/.cache/gentrain.
+        validation: how much of train is held out: a count of images, a fraction in (0, 1), or 0. Data that
+            bring a validation part of their own have that one, or none with 0.
         split_seed: draws the validation part (and fixed binarisation); any integer.
         binarize: none, dynamic (a fresh Bernoulli draw, P(1) = x/(levels-1), each time an image is
             served; Burda et al. 2016, section 5) or fixed (one such draw per image from `split_seed`,
@@ -116,12 +142,14 @@ class Source(ABC):
     """
 
     name: ClassVar[str]
+    #: Whether images may come and go between two uses; then checkpoints keep a hash of each.
+    grows: ClassVar[bool] = False
 
     def __init__(
         self,
         *,
         root: str | None,
-        cache: str,
+        cache: str | None,
         validation: int | float,
         split_seed: int,
         binarize: str,
@@ -136,7 +164,7 @@ class Source(ABC):
                 f"found {validation}"
             )
         self.root = None if root is None else Path(root).expanduser()
-        self.cache = Path(cache).expanduser()
+        self.cache = (default_place() if cache is None else Path(cache)).expanduser()
         self.validation = validation
         self.split_seed = split_seed
         self.binarize = binarize
@@ -178,11 +206,15 @@ class Source(ABC):
             )
         spec = DataSpec.from_dict(entry.info["spec"])
         train, test = _split(entry, "train"), _split(entry, "test")
-        held_out = self._validation_size(len(train))
+        if "validation_images" in entry.arrays:
+            validation, held_out = _split(entry, "validation") if self.validation else None, 0
+        else:
+            held_out = self._validation_size(len(train), entry.arrays.get("train_draws"))
+            validation = train.part(0, held_out) if held_out else None
         return Data(
             spec=dataclasses.replace(spec, levels=2) if self.binarize == "dynamic" else spec,
             train=train.part(held_out, None),
-            validation=train.part(0, held_out) if held_out else None,
+            validation=validation,
             test=test,
             binarize=self.binarize,
             flip=self.flip,
@@ -191,6 +223,27 @@ class Source(ABC):
             name=self.name,
             found=(entry.info["found"][0], entry.info["found"][1]),
             notes=tuple(entry.info["notes"]),
+            identity=self._identity(entry, held_out),
+        )
+
+    def _identity(self, entry: Entry, held_out: int) -> Identity:
+        """Of all images, `held_out` of train being the validation part."""
+        named: dict[str, np.ndarray] = {}
+        for name, array in entry.arrays.items():
+            split, _, what = name.partition("_")
+            if what == "images":  # an entry of an earlier version has no hashes
+                kept = entry.arrays.get(f"{split}_hashes")
+                named[f"{split}_hashes"] = hashes_of(array) if kept is None else kept
+            elif what in ("labels", "attributes"):
+                named[name] = array
+        hashes = {name.removesuffix("_hashes"): named[name] for name in named if name.endswith("_hashes")}
+        if held_out:
+            hashes["validation"], hashes["train"] = np.split(hashes["train"], [held_out])
+        return Identity(
+            root=None if self.root is None else str(self.root.absolute()),
+            digest=digest_of(named),
+            counts={split: len(values) for split, values in hashes.items()},
+            hashes=hashes if self.grows else {},
         )
 
     def _build(self, builder: Builder) -> None:
@@ -214,9 +267,13 @@ class Source(ABC):
         spec = {**decoded.info["spec"], "levels": 2}
         builder.info.update(spec=spec, found=[0, 1], notes=decoded.info["notes"])
 
-    def _validation_size(self, count: int) -> int:
-        fraction = isinstance(self.validation, float) and self.validation > 0
-        size = max(1, round(self.validation * count)) if fraction else int(self.validation)
+    def _validation_size(self, count: int, draws: np.ndarray | None) -> int:
+        """How many of `count` training images are held out; by `draws` [N], ascending, where there are."""
+        if isinstance(self.validation, int) or self.validation == 0:
+            size = int(self.validation)
+        else:
+            share = self.validation * count if draws is None else np.searchsorted(draws, self.validation)
+            size = max(1, round(float(share)))
         if size >= count:
             raise UserError(
                 f"dataset.validation={self.validation} takes {size:,} of the {count:,} training images and "

@@ -6,6 +6,7 @@ import numpy as np
 
 from gentrain.contracts import DataSpec
 from gentrain.data.cache import Builder
+from gentrain.data.identity import hashes_of
 from gentrain.data.randomness import permutation
 from gentrain.errors import UserError
 
@@ -16,8 +17,9 @@ _RELEASE = 16 << 20  # bytes written between two times that memory is given back
 class Writer:
     """Takes decoded images, split by split, and stores them in the cache entry being built.
 
-    Splits are `train` and `test`. Train is stored in a seeded order, so that the validation part is
-    a slice of it, whatever its size, and both parts stay memory-mapped.
+    Splits are `train`, `test` and, where the data have one of their own, `validation`. Train is stored in an
+    order of which the validation part that is held out is a slice, whatever its size, so that both parts
+    stay memory-mapped.
     """
 
     def __init__(self, builder: Builder, split_seed: int) -> None:
@@ -30,15 +32,24 @@ class Writer:
         self._unreleased = 0  # bytes
         self.notes: list[str] = []
 
-    def begin(self, split: str, count: int, shape: tuple[int, int, int], held_out: int = 0) -> None:
+    def begin(
+        self,
+        split: str,
+        count: int,
+        shape: tuple[int, int, int],
+        held_out: int = 0,
+        draws: np.ndarray | None = None,
+    ) -> None:
         """Make room for `count` images of `shape` (C, H, W).
 
         Args:
-            split: train or test.
+            split: train, test or validation.
             count: N, how many images there are.
             shape: (C, H, W) of one.
             held_out: of train, how many of the first images the data set itself holds out: they are the
                 validation part where that is as large, and are taken first where it is not.
+            draws: of train, a number in [0, 1) for each image, float64 [N]; the smallest are held out.
+                None: a seeded order of the numbers 0 .. N-1 decides.
 
         Raises:
             UserError: there are none.
@@ -47,7 +58,11 @@ class Writer:
         if count < 1:
             raise UserError(f"the {split} split has no images")
         self._images[split] = self._builder.create(f"{split}_images", (count, *shape), np.uint8)
-        if split == "train":
+        if split == "train" and draws is not None:
+            order = np.argsort(draws, kind="stable")
+            self._place[split] = np.argsort(order, kind="stable")
+            self._side["train_draws"] = draws[order]
+        elif split == "train":
             first = permutation(held_out, "validation", self._split_seed)
             rest = permutation(count - held_out, "validation", self._split_seed)
             self._place[split] = np.concatenate([first, held_out + rest])
@@ -97,6 +112,12 @@ class Writer:
         """Store what remains beside the images."""
         if self._found[1] >= spec.levels:
             raise ValueError(f"pixel values must be 0 to {spec.levels - 1}, found {self._found[1]}")
+        for split, images in self._images.items():
+            hashes = [np.empty(0, dtype=np.int64)]
+            for start in range(0, len(images), _CHUNK):
+                hashes.append(hashes_of(images[start : start + _CHUNK]))
+                self._builder.release()
+            self._side[f"{split}_hashes"] = np.concatenate(hashes)
         for key, array in self._side.items():
             self._builder.add(key, array)
         self._builder.info.update(spec=spec.to_dict(), found=self._found, notes=self.notes)
