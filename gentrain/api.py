@@ -13,6 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from gentrain.config import build_model, config_dir, conform, register_schemas
 from gentrain.contracts import DataSpec, GenerativeModel
+from gentrain.data.identity import Change
+from gentrain.data.source import Data
 from gentrain.errors import CorruptFile, UserError
 from gentrain.explain import explain
 from gentrain.schemas import TrainConfig
@@ -23,13 +25,15 @@ from gentrain.training.run import Run, find_checkpoint, newest_good, short
 
 @dataclass
 class Loaded:
-    """A trained model with what its checkpoint says of it."""
+    """A trained model with what its checkpoint says of it, and its data once they have been opened."""
 
     model: GenerativeModel
     config: DictConfig
     step: int
     path: Path
     state: dict[str, Any]
+    data: Data | None = None
+    change: Change | None = None
 
     @property
     def run(self) -> Run | None:

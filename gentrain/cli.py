@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
-from gentrain import __version__
+from gentrain import __version__, waiting
 from gentrain.errors import GentrainError, UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -214,6 +214,7 @@ def run_hydra(verb: str, rest: list[str]) -> int:
         # Not resolved: `seed=${x}` is to fail where its key can be named.
         typed = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)
         choices = dict(hydra_config.runtime.choices)
+        waiting.watch()
         # Before torch, whose initialisation imports it too, and would swallow a Control-C meanwhile.
         import_module("numpy")
         command = import_module(f"gentrain.commands.{verb}")  # torch comes with it: not before this

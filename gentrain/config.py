@@ -245,6 +245,7 @@ def build(base: type[T], node: Any, where: str, *given: Any, trust: Sequence[str
         raise UserError(f"{where}: expected a _target_ that names a class, found {sorted(settings)}")
     target = settings.pop("_target_")
     cls = target_class(target, base, where, trust)
+    settings = {**getattr(cls, "formerly", {}), **settings}
     parameters = settings_of(cls, len(given))
     for name, value in settings.items():
         if name not in parameters:

@@ -126,6 +126,8 @@ class TrainConfig:
     seed: int = knob(0, at_least=0, below=2**63)
     # auto, cpu, cuda, cuda:N or mps; auto takes the best there is.
     device: str = "auto"
+    # Threads that compute on the CPU. None: one for each core, or OMP_NUM_THREADS.
+    threads: Optional[int] = knob(None, at_least=1, at_most=1024)
     # auto is bf16 on a GPU that has it, fp32 elsewhere.
     precision: str = knob("auto", one_of=PRECISIONS)
     # The same bits on a GPU too, slower.
@@ -152,6 +154,8 @@ class CheckpointConfig:
     ckpt: str = knob("latest", path=True)
     # auto, cpu, cuda, cuda:N or mps; auto takes the best there is.
     device: str = "auto"
+    # Threads that compute on the CPU. None: one for each core, or OMP_NUM_THREADS.
+    threads: Optional[int] = knob(None, at_least=1, at_most=1024)
     # Seeds all noise.
     seed: int = knob(0, at_least=0, below=2**63)
     # Use the averaged weights where the checkpoint has them.
@@ -164,10 +168,12 @@ class CheckpointConfig:
 class DatasetPlace:
     """Where the data lie now."""
 
-    # The data set's own folder or file. None: where it lay in training.
+    # The data set's own folder or file; other data than in training too. None: where it lay in training.
     root: Optional[str] = knob(None, path=True)
-    # Folder of the decoded arrays. None: as in training.
+    # Folder of the decoded arrays. None: GENTRAIN_CACHE, or ~/.cache/gentrain.
     cache: Optional[str] = knob(None, path=True)
+    # Compare published files with their checksums; false for others in their format. None: as in training.
+    verify: Optional[bool] = None
 
 
 @dataclass

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -30,8 +31,12 @@ def assemble(
     precision: Precision,
     world: World,
     trust: Sequence[str],
+    record: Mapping[str, Any] | None = None,
 ) -> tuple[Trainer, Batches]:
-    """Everything that trains, on its device; no folder yet."""
+    """Everything that trains, on its device; no folder yet.
+
+    `record` is what the checkpoint that the run goes on from says of its data.
+    """
     settings, seed = config.train, int(config.seed)
     if settings.batch_size % (world.size * settings.accumulate):
         raise UserError(
@@ -70,6 +75,7 @@ def assemble(
         "config": OmegaConf.to_yaml(config, resolve=True),
         "names": OmegaConf.to_container(config.names),
         "spec": data.spec.to_dict(),
+        "data": data.identity.to_dict(record) if data.identity else None,
     }
     keys = ("batch_size", "log_every", "eval_every", "sample_every", "checkpoint_every", "keep")
     plan = Plan(

@@ -54,10 +54,22 @@ def measure(name: str, loaded: Loaded, config: DictConfig) -> dict[str, Any]:
             "checkpoint": loaded.path.name,
             "seed": int(config.seed),
             "gentrain": __version__,
+            **other_data(loaded),
             **found.figures,
         }
         keep(entry, loaded.run.folder / found.file)
     return found.figures
+
+
+def other_data(loaded: Loaded) -> dict[str, Any]:
+    """What the figures are of, where the data are not those of training."""
+    if loaded.change is None or loaded.data is None or loaded.data.identity is None:
+        return {}
+    return {
+        "other_data": loaded.data.identity.root or loaded.data.name,
+        "difference": str(loaded.change),
+        "test_images_trained_on": loaded.change.tested,
+    }
 
 
 def keep(entry: dict[str, Any], path: Path) -> None:

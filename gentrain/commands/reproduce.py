@@ -33,7 +33,7 @@ from gentrain.training import run as runs
 from gentrain.training.stopping import Stopped
 
 #: Overrides that say where and with what, not how: they leave the recipe what it is.
-PLACES = ("experiment", "device", "dataset.root", "dataset.cache", "run_dir", "trust")
+PLACES = ("experiment", "device", "threads", "dataset.root", "dataset.cache", "run_dir", "trust")
 #: Sections of the configuration that are the recipe.
 RECIPE = ("model", "dataset", "optim", "schedule", "train", "seed", "precision")
 
@@ -193,6 +193,7 @@ def compared(
         settings = {
             "ckpt": str(folder),
             "device": config.device,
+            "threads": config.threads,
             "trust": list(config.trust),
             "dataset": {"root": config.dataset.get("root"), "cache": config.dataset.get("cache")},
             "split": target.split,

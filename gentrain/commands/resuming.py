@@ -30,7 +30,10 @@ CHANGEABLE = (
     "train.checkpoint_every",
     "train.cuda_graph",
     "device",
+    "threads",
     "dataset.root",
+    "dataset.cache",
+    "dataset.verify",
 )
 #: What says how to resume, not how to train.
 HOW = ("resume", "resume_inexact", "trust", "dry_run")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
-from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -18,18 +16,6 @@ from gentrain.training import checkpoint
 from gentrain.training.precision import Precision
 from gentrain.training.run import Run
 from gentrain.training.trainer import Outcome, Trainer
-
-
-def warn_in_one_line(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: Any = None,
-    line: str | None = None,
-) -> None:
-    """A warning without its place in the code."""
-    print(f"warning: {message}", file=sys.stderr)
 
 
 def print_summary(

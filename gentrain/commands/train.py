@@ -12,9 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from gentrain.commands.assemble import assemble
 from gentrain.commands.resuming import Complete, reopen, start_from
-from gentrain.commands.summary import print_dry_run, print_outcome, print_summary, warn_in_one_line
+from gentrain.commands.same_data import PLACE, reconciled, section
+from gentrain.commands.summary import print_dry_run, print_outcome, print_summary
 from gentrain.config import build_source, conform
-from gentrain.errors import UserError
+from gentrain.data.source import Data
+from gentrain.errors import UserError, warn_in_one_line
 from gentrain.explain import plain_key
 from gentrain.schemas import TrainConfig
 from gentrain.training import capture, checkpoint, distributed, processor, randomness
@@ -74,13 +76,14 @@ def run(
     runs.check_writable(place)
     if previous is not None and distributed.launched_rank() == 0 and not config.dry_run:
         previous.lock()
-    processor.prepare(device)
+    processor.prepare(device, config.threads)
     if config.deterministic:
         randomness.make_deterministic()
     world = distributed.start(device)
     try:
-        data = build_source(config.dataset, trust).load()
-        trainer, batches = assemble(config, data, device, precision, world, trust)
+        data = open_data(config, typed, previous, state, world)
+        record = state.get("data") if state is not None else None
+        trainer, batches = assemble(config, data, device, precision, world, trust, record)
         if world.is_main:
             print_summary(config, data, trainer, device, precision, batches)
         if config.init is not None and state is None:
@@ -109,6 +112,28 @@ def run(
         if previous is not None:
             previous.release()
         distributed.stop()
+
+
+def open_data(
+    config: DictConfig, typed: Sequence[str], previous: Run | None, state: dict[str, Any] | None, world: World
+) -> Data:
+    """The data to train on: those that `config` names, or those of the run that is resumed.
+
+    Raises:
+        UserError: missing or damaged; on resume, others than before in a way that matters.
+    """
+    if previous is None:
+        return build_source(config.dataset, list(config.trust)).load()
+    keys = {plain_key(o) for o in typed}
+    given = {key: config.dataset[key] for key in PLACE if f"dataset.{key}" in keys}
+    node = section(config.dataset, state, OmegaConf.create(given))
+    data = build_source(node, list(config.trust)).load()
+    if state is None:
+        return data
+    with warnings.catch_warnings():
+        if not world.is_main:  # one line is enough
+            warnings.simplefilter("ignore")
+        return reconciled(data, state, typed="root" in given, resumed=True)[0]
 
 
 def train(trainer: Trainer, world: World) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,12 +17,13 @@ from tqdm import tqdm
 from gentrain import progress
 from gentrain.api import Loaded, load_checkpoint
 from gentrain.commands.list import NEEDS
+from gentrain.commands.same_data import reconciled, section
 from gentrain.config import build_source
 from gentrain.contracts import Batch, GenerativeModel, HasLikelihood, ImagesToLatents, Samples
 from gentrain.data.batches import images_at, in_order
 from gentrain.data.pictures import read_images
 from gentrain.data.source import Data, Source, Split
-from gentrain.errors import Fault, UserError
+from gentrain.errors import Fault, UserError, warn_in_one_line
 from gentrain.training import distributed, processor, randomness
 from gentrain.training.precision import pick_device
 
@@ -36,8 +38,9 @@ def open_model(config: DictConfig) -> Loaded:
     """
     if distributed.launched_size() > 1:
         raise UserError("only gentrain train runs in several processes; start this command without torchrun")
+    warnings.showwarning = warn_in_one_line
     device = pick_device(config.device)
-    processor.prepare(device)
+    processor.prepare(device, config.threads)
     loaded = load_checkpoint(config.ckpt, device, list(config.trust), config.ema)
     randomness.seed_everything(int(config.seed))
     return loaded
@@ -65,34 +68,26 @@ def capable(loaded: Loaded, capability: type[T], name: str) -> T:
 
 
 def source_of(loaded: Loaded, config: DictConfig) -> Source:
-    """The data set that the model was trained on, where it lies now (`config.dataset`); nothing is read.
+    """The data set that the model was trained on, where it lies now; nothing is read.
 
     What the checkpoint says of whom to trust does not count: `config.trust` does.
 
     Raises:
         UserError: a setting that does not fit.
     """
-    node = loaded.config.dataset.copy()
-    for key in ("root", "cache"):
-        if config.dataset[key] is not None:
-            OmegaConf.update(node, key, config.dataset[key], force_add=True)
-    return build_source(node, list(config.trust))
+    return build_source(section(loaded.config.dataset, loaded.state, config.dataset), list(config.trust))
 
 
 def open_data(loaded: Loaded, config: DictConfig) -> Data:
-    """The images of `source_of`.
+    """The images of `source_of`, opened once; how they differ from those of training is in `loaded.change`.
 
     Raises:
-        UserError: missing, damaged, or not of the checkpoint's shape and levels.
+        UserError: missing, damaged, or not those of training in a way that matters (`same_data.reconciled`).
     """
-    data = source_of(loaded, config).load()
-    expected = loaded.model.spec
-    if (data.spec.shape, data.spec.levels) != (expected.shape, expected.levels):
-        raise UserError(
-            f"the data are {list(data.spec.shape)} with {data.spec.levels} levels, the checkpoint was "
-            f"trained on {list(expected.shape)} with {expected.levels}; set dataset.root to the same data"
-        )
-    return data
+    if loaded.data is None:
+        data = source_of(loaded, config).load()
+        loaded.data, loaded.change = reconciled(data, loaded.state, typed=config.dataset.root is not None)
+    return loaded.data
 
 
 def split_of(data: Data, name: str) -> Split:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -43,7 +43,7 @@ class Folder(Source):
         on_error: raise at a file that cannot be decoded, or skip and count it.
         test_fraction: part of the images, in (0, 1), that is the test set where there is no `test/`; at
             least one image, and by rule 2 about that part.
-        split_rule: how the parts are drawn, one of `SPLIT_RULES`. The default is for checkpoints of before.
+        split_rule: how the parts are drawn, one of `SPLIT_RULES`.
 
     Raises:
         ValueError: a setting out of range.
@@ -52,6 +52,7 @@ class Folder(Source):
 
     name = "folder"
     grows = True
+    formerly: ClassVar[Mapping[str, Any]] = {"split_rule": 1}
 
     def __init__(
         self,
@@ -66,7 +67,7 @@ class Folder(Source):
         channels: int | None,
         on_error: str,
         test_fraction: float,
-        split_rule: int = 1,
+        split_rule: int,
     ) -> None:
         super().__init__(
             root=root, cache=cache, validation=validation, split_seed=split_seed, binarize=binarize, flip=flip

@@ -144,6 +144,8 @@ class Source(ABC):
     name: ClassVar[str]
     #: Whether images may come and go between two uses; then checkpoints keep a hash of each.
     grows: ClassVar[bool] = False
+    #: Settings that configurations of earlier versions lack, and what they meant without.
+    formerly: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(
         self,

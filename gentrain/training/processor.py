@@ -6,12 +6,18 @@ import torch
 
 from gentrain.training.memory import keep_freed
 
+#: As many as torch takes by itself, by the processor or OMP_NUM_THREADS.
+_USUAL = torch.get_num_threads()
 
-def prepare(device: torch.device) -> None:
-    """Where `device` is the CPU: keep freed memory, and take subnormal numbers for zero.
 
-    To be called before torch works with several threads.
+def prepare(device: torch.device, threads: int | None = None) -> None:
+    """How many threads compute on the CPU, as many as torch takes by itself where None.
+
+    Where `device` is the CPU, besides: keep freed memory, and take subnormal numbers for zero. To be called
+    before torch works with several threads.
     """
+    if (threads or _USUAL) != torch.get_num_threads():
+        torch.set_num_threads(threads or _USUAL)
     if device.type == "cpu":
         keep_freed()
         flush_subnormals()

@@ -1,0 +1,132 @@
+"""Whether the data are those that a checkpoint was trained on: never silently other ones."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from gentrain.contracts import DataSpec
+from gentrain.data.identity import Change, changed, label_words
+from gentrain.data.source import Data, Split
+from gentrain.errors import UserError
+
+#: What a checkpoint's `dataset` section takes from the command line, where it is given there.
+PLACE = ("root", "cache", "verify")
+
+
+def section(saved: DictConfig, state: Mapping[str, Any] | None, given: DictConfig) -> DictConfig:
+    """The `dataset` section of a checkpoint's config, with the places of here and now.
+
+    The root is the one that was typed, or where the data lay in training, or what was typed then. The cache
+    is this machine's: it decides no bit.
+
+    Args:
+        saved: the section.
+        state: the checkpoint, or None before the first.
+        given: root, cache and verify as they were typed now; None where they were not.
+    """
+    node = saved.copy()
+    record = (state or {}).get("data")
+    OmegaConf.update(node, "cache", given.get("cache"), force_add=True)
+    if record is not None and record["root"] is not None and Path(record["root"]).exists():
+        OmegaConf.update(node, "root", record["root"], force_add=True)
+    for key in PLACE:
+        if given.get(key) is not None:
+            OmegaConf.update(node, key, given[key], force_add=True)
+    return node
+
+
+def reconciled(
+    data: Data, state: Mapping[str, Any], typed: bool, resumed: bool = False
+) -> tuple[Data, Change | None]:
+    """The data, their labels numbered as in training, and how they differ from those of training.
+
+    Warns where they differ and where that cannot be told.
+
+    Args:
+        data: what lies there now.
+        state: the checkpoint.
+        typed: whether the user named these data now: others than in training are then allowed.
+        resumed: whether they are to be trained on.
+
+    Raises:
+        UserError: another shape or other levels; where the data were not named now: labels that do not match
+            by name, a test image that was trained on, one to be trained on that was a test image.
+    """
+    expected = DataSpec.from_dict(state["spec"])
+    if (data.spec.shape, data.spec.levels) != (expected.shape, expected.levels):
+        raise UserError(
+            f"the data are {list(data.spec.shape)} with {data.spec.levels} levels, the checkpoint was "
+            f"trained on {list(expected.shape)} with {expected.levels}; set dataset.root to the same data"
+        )
+    data = _with_labels(data, expected, typed)
+    record, identity = state.get("data"), data.identity
+    say = "not bit-exact: " if resumed else ""
+    if record is None or identity is None:
+        warnings.warn(
+            f"{say}the checkpoint is of an earlier version, which did not note the images that it was "
+            f"trained on: that {data.name} still has the same ones cannot be checked",
+            stacklevel=3,
+        )
+        return data, None
+    change = changed(record, identity)
+    if change is None:
+        return data, None
+    leaks = []
+    if change.tested:
+        leaks.append(f"{change.tested:,} of the {change.now['test']:,} test images were trained on")
+    if change.trained and resumed:
+        leaks.append(f"{change.trained:,} test images of the run would be trained on")
+    if leaks and not typed:
+        raise UserError(
+            f"{identity.root or data.name}: {' and '.join(leaks)}: the data have changed, {change}; bring "
+            "back those of the run, or name data with dataset.root=PATH: they are taken as they are"
+        )
+    words = [f"the data of {identity.root or data.name} are not those of training: {change}", *leaks]
+    warnings.warn(say + "; ".join(words), stacklevel=3)
+    return data, change
+
+
+def _with_labels(data: Data, expected: DataSpec, typed: bool) -> Data:
+    """`data` with labels and attributes that mean what they meant in training.
+
+    Raises:
+        UserError: they cannot be made to, and the data were not named now.
+    """
+    then, now = label_words(expected), label_words(data.spec)
+    trouble = ""
+    if then is not None and now is not None and now != then:
+        try:
+            data = data.with_labels_of(then)
+        except ValueError as missing:
+            trouble = f"class {missing} is none of those that the run was trained with: {_some(then)}"
+    if expected.attributes is not None and data.spec.attributes not in (None, expected.attributes):
+        trouble = f"the attributes are not those that the run was trained with: {_some(expected.attributes)}"
+    if not trouble:
+        return data
+    if not typed:
+        raise UserError(
+            f"{trouble}; give the classes their names of then, or name other data with dataset.root=PATH "
+            "(their labels are then left out)"
+        )
+    warnings.warn(f"labels are left out: {trouble}", stacklevel=4)
+
+    def bare(split: Split) -> Split:
+        return Split(split.images)
+
+    return dataclasses.replace(
+        data,
+        spec=dataclasses.replace(data.spec, classes=None, label_names=None, attributes=None),
+        train=bare(data.train),
+        validation=None if data.validation is None else bare(data.validation),
+        test=bare(data.test),
+    )
+
+
+def _some(names: tuple[str, ...], most: int = 10) -> str:
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
