@@ -17,6 +17,8 @@ from gentrain.files import replacing
 
 #: Smallest side of a picture's tile in pixels; smaller images are enlarged by a whole factor.
 _TILE = 56
+#: Longest side up to which tiles are enlarged, in pixels.
+_LONGEST = 8 * _TILE
 #: Grey pixels around each tile.
 _GAP = 2
 
@@ -34,16 +36,17 @@ def grid(x: Tensor, levels: int, columns: int | None = None) -> Tensor:
     Args:
         x: uint8 [B, C, H, W] in 0 .. levels-1.
         levels: grey levels of a pixel.
-        columns: images in a row; None: as square as can be.
+        columns: images in a row; None: a picture that is as square as can be.
 
     Returns:
         uint8 [1 or 3, height, width].
     """
     # Not torchvision's make_grid: importing torchvision takes as long as all else that starts a command.
     shown = to_display(x, levels)
-    factor = max(1, math.ceil(_TILE / min(shown.shape[-2:])))
+    height, width = shown.shape[-2:]
+    factor = max(1, min(math.ceil(_TILE / min(height, width)), _LONGEST // max(height, width)))
     shown = shown.repeat_interleave(factor, -1).repeat_interleave(factor, -2)
-    columns = columns or math.ceil(math.sqrt(len(shown)))
+    columns = columns or math.ceil(math.sqrt(len(shown) * height / width))
     columns = min(columns, len(shown))
     rows = math.ceil(len(shown) / columns)
     tiles = functional.pad(shown, (_GAP, 0, _GAP, 0), value=128)  # each with its left and upper gap

@@ -91,6 +91,19 @@ def test_large_images_stay_as_they_are() -> None:
     assert torch.equal(tiles(grid(x, 256), 200, 300, 2)[1], x[1])
 
 
+@pytest.mark.parametrize("shape", [(4, 1024), (1024, 4), (1, 5000), (8, 300)])
+def test_long_images_make_no_endless_picture(shape: tuple[int, int]) -> None:
+    longest = max(shape)
+    assert max(grid(images(64, 1, *shape), 256).shape) <= max(longest, 1024) + 4
+    assert max(grid(images(64, 1, *shape), 256, columns=8).shape) <= 8 * (longest + 2) + 2
+    x = images(1, 1, *shape)
+    assert torch.equal(grid(x, 256)[:, 2:-2, 2:-2], x[0])
+
+
+def test_as_square_as_can_be_with_wide_images() -> None:
+    assert grid(images(16, 1, 56, 224), 256).shape == (1, 8 * 58 + 2, 2 * 226 + 2)
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_single_image_is_a_grid_too(channels: int) -> None:
     x = images(1, channels, 60, 61)

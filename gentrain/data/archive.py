@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
+import copy
 import hashlib
+import lzma
 import os
+import stat
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
@@ -16,7 +20,13 @@ from gentrain.data.source import stamp
 from gentrain.errors import CorruptFile, UserError
 
 _DEPTH = 6  # folders below the root that are looked into; links may lead in circles
-_IGNORED = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
+# What file managers, file systems and network storage leave behind, in lower case.
+_IGNORED = frozenset(
+    {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "$recycle.bin", "lost+found"}
+    | {"system volume information", "@eadir", "@tmp", "@recycle", "#recycle", "#snapshot"}
+    | {"network trash folder", "temporary items"}
+)
+_LARGEST = 1 << 30  # bytes of one file
 # Images are compressed already: what a zip shrinks further than this is meant to fill a memory or a disk.
 _BOMB_RATIO = 200
 _BOMB_FILE = 4 << 20  # bytes; a small file may well be flat
@@ -40,21 +50,24 @@ class File:
 class Archive(ABC):
     """The files below a root; hidden ones and those of file managers do not count.
 
+    key, typed: the key that named the root, and `key=root`, for messages.
     files: sorted by name; empty: folders without any file, sorted by name.
     """
 
     files: list[File]
     empty: list[str]
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, key: str) -> None:
         self.root = root
+        self.key = key
+        self.typed = f"{key}={root}"
 
     @abstractmethod
     def read(self, name: str) -> bytes:
         """The content of one file; safe to call from several threads.
 
         Raises:
-            OSError: it cannot be read, or is damaged.
+            OSError: it cannot be read, is damaged, larger than any image, or no file (a pipe, a device).
         """
 
     @abstractmethod
@@ -78,35 +91,54 @@ def fingerprint(root: Path) -> list[Any]:
     Raises:
         UserError: there is no such file or folder (names dataset.root).
     """
-    if root.is_dir():
+    if os.path.isdir(root):
         listing = hashlib.sha256()
-        for file in _Folder(root).files:
+        for file in _Folder(root, "dataset.root").files:
             listing.update(f"{file.name}\0{file.size}\0{file.changed}\0".encode(errors="surrogateescape"))
         return [str(root.resolve()), listing.hexdigest()]
-    if root.is_file():
+    if os.path.isfile(root):
         return stamp(root)
+    problem = "is neither a folder nor a file" if os.path.exists(root) else "does not exist"
     raise UserError(
-        f"dataset.root={root} does not exist; name a folder or a .zip of images with dataset.root=PATH"
+        f"dataset.root={root} {problem}; name a folder or a .zip of images with dataset.root=PATH"
     )
 
 
-def open_archive(root: Path) -> Archive:
-    """The folder or zip `root`.
+def open_archive(root: Path, key: str = "dataset.root") -> Archive:
+    """The folder or zip `root`, which messages call `key=root`.
 
     Raises:
-        UserError: a zip that is none, or that could do harm (paths that lead out of it, a zip bomb).
+        UserError: no folder and no zip, or one that could do harm (paths that lead out of it, a zip bomb).
     """
-    return _Folder(root) if root.is_dir() else _Zip(root)
+    return _Folder(root, key) if os.path.isdir(root) else _Zip(root, key)
+
+
+def read_file(path: Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        OSError: it cannot be read, is larger than any image, or is no file (a pipe would never end).
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError("it is no file, but a folder, a pipe or a device")
+    _check_size(status.st_size)
+    return path.read_bytes()
+
+
+def _check_size(size: int) -> None:
+    if size > _LARGEST:
+        raise OSError(f"it has {size:,} bytes; at most {_LARGEST:,} are read")
 
 
 class _Folder(Archive):
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
+    def __init__(self, root: Path, key: str) -> None:
+        super().__init__(root, key)
         self.files, self.empty = [], []
         try:
             self._walk("", 0)
         except OSError as error:
-            raise UserError(f"dataset.root: {error.filename} cannot be read ({error.strerror})") from error
+            raise UserError(f"{self.typed}: {error.filename} cannot be read ({error.strerror})") from error
         self.files.sort(key=lambda file: file.name)
         self.empty.sort()
 
@@ -129,20 +161,24 @@ class _Folder(Archive):
             self.empty.append(prefix)
 
     def read(self, name: str) -> bytes:
-        return (self.root / name).read_bytes()
+        return read_file(self.root / name)
 
     def close(self) -> None:
         pass
 
 
 class _Zip(Archive):
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
+    def __init__(self, root: Path, key: str) -> None:
+        super().__init__(root, key)
         try:
+            if os.path.exists(root) and not os.path.isfile(root):
+                raise OSError("it is a pipe or a device")
             self._zip = zipfile.ZipFile(root)
-        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # zipfile raises nearly every kind on damaged input
             raise CorruptFile(
-                f"dataset.root={root} is neither a folder nor a zip that can be read ({error})"
+                f"{self.typed} is neither a folder nor a zip that can be read ({error})"
             ) from error
         try:
             self._list()
@@ -157,8 +193,8 @@ class _Zip(Archive):
         for member in self._zip.infolist():
             # Archives made on Windows may hold backslashes, which mean folders there.
             name = member.filename.replace("\\", "/")
-            parts = name.rstrip("/").split("/")
-            if name.startswith("/") or ".." in parts or parts[0][1:2] == ":":
+            parts = [part for part in name.split("/") if part not in ("", ".")]
+            if name.startswith("/") or ".." in parts or any(part[1:2] == ":" for part in parts[:1]):
                 raise self._refuse(f"it holds the path {member.filename!r}, which leads out of it")
             packed, unpacked = packed + member.compress_size, unpacked + member.file_size
             if member.file_size > max(_BOMB_FILE, _BOMB_RATIO * member.compress_size):
@@ -168,8 +204,11 @@ class _Zip(Archive):
                 )
             if any(_is_ignored(part) for part in parts):
                 continue
-            if member.is_dir() or name.endswith("/"):
-                folders.add(name.rstrip("/") + "/")
+            is_folder, name = name.endswith("/"), "/".join(parts)
+            if not name:
+                continue
+            if is_folder:
+                folders.add(name + "/")
                 continue
             if member.flag_bits & 1:
                 raise self._refuse(f"{name} is encrypted; unpack it and name the folder")
@@ -200,26 +239,55 @@ class _Zip(Archive):
     def _wrapper(names: list[str]) -> str:
         """`name/` where the whole data set was zipped as one folder, as file managers do, else ``."""
         tops = {name.split("/")[0] for name in names}
-        if len(tops) != 1 or tops <= {"train", "test"}:
+        if len(tops) != 1 or {top.lower() for top in tops} <= {"train", "test"}:
             return ""
         # With one folder level below it, the folder could be a class.
         deep = all(name.count("/") >= 2 for name in names if is_image(name))
         return f"{tops.pop()}/" if deep else ""
 
     def _refuse(self, why: str) -> UserError:
-        return UserError(f"dataset.root={self.root} is refused: {why}")
+        return UserError(f"{self.typed} is refused: {why}")
 
     def path(self, name: str) -> str:
         return str(self.root / (self._inside + name))
 
     def read(self, name: str) -> bytes:
+        member = self._members[name]
+        _check_size(member.file_size)
+        packed = copy.copy(member)  # the same bytes, to be taken as they are
+        packed.compress_type, packed.file_size = zipfile.ZIP_STORED, member.compress_size
+        del packed.CRC
         try:
-            return self._zip.read(self._members[name])
-        except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
-            raise OSError(str(error)) from error
+            with self._zip.open(packed) as file:
+                content = _unpacked(file.read(), member)
+        except MemoryError:
+            raise
+        except Exception as error:  # zipfile raises nearly every kind on damaged input
+            raise OSError(f"it is damaged: {error or type(error).__name__}") from error
+        if len(content) != member.file_size or zlib.crc32(content) != member.CRC:
+            raise OSError("it is damaged: its bytes have another CRC than the zip says")
+        return content
 
     def close(self) -> None:
         self._zip.close()
+
+
+def _unpacked(packed: bytes, member: zipfile.ZipInfo) -> bytes:
+    """The content of a member: never more than the zip says, which zipfile itself does not hold to."""
+    if member.compress_type == zipfile.ZIP_STORED:
+        return packed
+    size = max(1, member.file_size)  # 0 would be no bound
+    if member.compress_type == zipfile.ZIP_DEFLATED:
+        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, size)
+    if member.compress_type == zipfile.ZIP_BZIP2:
+        return bz2.BZ2Decompressor().decompress(packed, size)
+    if member.compress_type == zipfile.ZIP_LZMA:
+        # Two bytes of version and two of length, the properties, the stream; .lzma has the size between.
+        alone = packed[4:9] + b"\xff" * 8 + packed[9:]
+        return lzma.LZMADecompressor(lzma.FORMAT_ALONE).decompress(alone, size)
+    raise NotImplementedError(
+        f"packed with method {member.compress_type}, which is unknown; unpack the zip and name the folder"
+    )
 
 
 def is_image(name: str) -> bool:
@@ -228,4 +296,4 @@ def is_image(name: str) -> bool:
 
 
 def _is_ignored(name: str) -> bool:
-    return name.startswith(".") or name in _IGNORED
+    return name.startswith(".") or name.lower() in _IGNORED

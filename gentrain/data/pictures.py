@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gentrain.contracts import DataSpec
-from gentrain.data.archive import is_image, open_archive
+from gentrain.data.archive import is_image, open_archive, read_file
 from gentrain.data.decoding import BadImage, decode_image
 from gentrain.errors import UserError
 
@@ -31,27 +33,31 @@ def read_images(path: Path, spec: DataSpec) -> Tensor:
         uint8 [B, C, H, W] in 0 .. levels-1.
 
     Raises:
-        UserError: nothing there, not an image, or a model of neither grey nor colour images.
+        UserError: nothing there, not an image, or a model of neither grey nor colour images; names `images`.
     """
     channels, height, width = spec.shape
     if channels not in (1, 3):
         raise UserError(f"the model's images have {channels} channels; image files have 1 or 3")
-    contents: dict[str, bytes] = {}
-    if path.is_file() and path.suffix.lower() != ".zip":
-        contents[str(path)] = path.read_bytes()
-    else:
-        with open_archive(path) as archive:
-            files = [file for file in archive.files if is_image(file.name)]
-            if not files:
-                raise UserError(f"{path} holds no image")
-            if len(files) > MOST:
-                raise UserError(f"{path} holds {len(files)} images; at most {MOST} are taken")
-            contents = {archive.path(file.name): archive.read(file.name) for file in files}
     arrays = []
-    for name, content in contents.items():
+    for name, read in _files(path):
         try:
-            arrays.append(decode_image(content, (height, width), channels))
-        except BadImage as error:
+            arrays.append(decode_image(read(), (height, width), channels))
+        except (BadImage, OSError) as error:
             raise UserError(f"{name} cannot be read: {error}") from error
     pixels = np.stack(arrays).astype(np.float32) * ((spec.levels - 1) / 255)
     return torch.from_numpy(np.rint(pixels).astype(np.uint8))
+
+
+def _files(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """What to call each image file in a message, and how to read it."""
+    if not path.is_dir() and path.suffix.lower() != ".zip":
+        yield f"images={path}", partial(read_file, path)
+        return
+    with open_archive(path, "images") as archive:
+        files = [file for file in archive.files if is_image(file.name)]
+        if not files:
+            raise UserError(f"images={path} holds no image (.png, .jpg, ...)")
+        if len(files) > MOST:
+            raise UserError(f"images={path} holds {len(files):,} images; at most {MOST:,} are taken")
+        for file in files:
+            yield f"images={path}: {archive.path(file.name)}", partial(archive.read, file.name)

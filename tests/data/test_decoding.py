@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from gentrain.data.decoding import BadImage, decode_image
 
@@ -138,3 +140,118 @@ def test_decompression_bomb(monkeypatch: pytest.MonkeyPatch, factor: float) -> N
     side = int((1000 * factor) ** 0.5)
     with pytest.raises(BadImage, match="pixels"):
         decode_image(saved(Image.new("L", (side, side + 3))), (4, 4), None)
+
+
+def text(kind: str) -> bytes:
+    """A PNG with 3 MB of metadata, which image generators and scanners write."""
+    info = PngImagePlugin.PngInfo()
+    if kind == "zTXt":
+        info.add_text("workflow", "x" * 3_000_000, zip=True)
+    elif kind == "iTXt":
+        info.add_itxt("xmp", "x" * 3_000_000, zip=True)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    profile = bytes(3_000_000) if kind == "iCCP" else None
+    return saved(colour(), pnginfo=info, icc_profile=profile, exif=exif)
+
+
+@pytest.mark.parametrize("kind", ["zTXt", "iTXt", "iCCP"])
+def test_large_metadata_of_a_png_does_not_matter(kind: str) -> None:
+    content = text(kind)
+    assert kind.encode() in content
+    assert (decode_image(content, None, None) == np.rot90(np.array(colour()), -1).transpose(2, 0, 1)).all()
+    with pytest.raises(BadImage):
+        decode_image(content[:-30], None, None)
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def test_16_bit_grey_with_transparency() -> None:
+    values = np.array([[0, 257, 65535]], np.uint16)
+    content = saved(Image.fromarray(values), transparency=257)
+    assert b"tRNS" in content
+    assert decode_image(content, None, None).tolist() == [[[0, 255, 255]]]
+    samples = np.array([[0, 257 * 100, 257 * 100], [65535, 65535, 0]], ">u2").T  # grey and alpha
+    header = struct.pack(">IIBBBBB", 3, 1, 16, 4, 0, 0, 0)
+    body = zlib.compress(b"\0" + samples.tobytes())
+    content = content[:8] + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", body) + png_chunk(b"IEND", b"")
+    assert decode_image(content, None, None).tolist() == [[[0, 100, 255]]]
+
+
+def test_white_of_a_tiff() -> None:
+    small = saved(Image.fromarray(np.array([[0, 200]], np.int32)), "TIFF")
+    with pytest.raises(BadImage, match="32-bit pixels from 0 to 200: white may be 255 or 65535"):
+        decode_image(small, None, None)
+    black = saved(Image.fromarray(np.zeros((1, 2), np.int32)), "TIFF")
+    assert decode_image(black, None, None).tolist() == [[[0, 0]]]
+    large = saved(Image.fromarray(np.array([[0, 65535]], np.int32)), "TIFF")
+    assert decode_image(large, None, None).tolist() == [[[0, 255]]]
+    # 0 is white, as scanners write it.
+    inverted = saved(Image.fromarray(np.array([[0, 65535]], np.uint16)), "TIFF", tiffinfo={262: 0})
+    assert decode_image(inverted, None, None).tolist() == [[[255, 0]]]
+
+
+def tiff_of_12_bits(values: list[int]) -> bytes:
+    """One row of an even number of pixels, two in three bytes."""
+    body = b"".join((a << 12 | b).to_bytes(3, "big") for a, b in zip(values[::2], values[1::2], strict=True))
+    tags = [(256, 3, len(values)), (257, 3, 1), (258, 3, 12), (259, 3, 1), (262, 3, 1)]
+    tags += [(273, 4, 8), (277, 3, 1), (278, 3, 1), (279, 4, len(body))]
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    header = struct.pack("<2sHI", b"II", 42, 8 + len(body))
+    return header + body + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+def test_12_bits_are_scaled_to_8() -> None:
+    image = decode_image(tiff_of_12_bits([0, 4095, 2048, 273]), None, None)
+    assert image.tolist() == [[[0, 255, 128, 17]]]
+
+
+def stripes(height: int, width: int) -> Image.Image:
+    """Dark on the left, bright on the right."""
+    pixels = np.full((height, width, 3), 40, np.uint8)
+    pixels[:, width // 2 :] = (220, 180, 140)
+    return Image.fromarray(pixels)
+
+
+@pytest.mark.parametrize("limit", [2000, 700, 100])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_large_jpeg_is_reduced_while_it_is_decoded(
+    monkeypatch: pytest.MonkeyPatch, limit: int, mode: str
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = saved(stripes(40, 64).convert(mode), "JPEG", quality=95, exif=exif)
+    whole = decode_image(content, (8, 8), None).astype(int)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    loaded: list[int] = []
+    monkeypatch.setattr(Image.Image, "transpose", _noting(loaded, Image.Image.transpose))
+    reduced = decode_image(content, (8, 8), None)
+    assert reduced.shape == whole.shape
+    assert np.abs(reduced - whole).mean() < 12
+    assert 0 < max(loaded) <= limit
+    with pytest.raises(BadImage, match=r"64x40 pixels; at most .*dataset\.image_size=PIXELS"):
+        decode_image(content, None, None)
+
+
+def _noting(sizes: list[int], method: Any) -> Any:
+    def noted(self: Image.Image, *arguments: Any) -> Any:
+        sizes.append(self.width * self.height)
+        return method(self, *arguments)
+
+    return noted
+
+
+def test_jpeg_that_needs_all_its_memory_however_reduced(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = stripes(40, 64)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
+    assert decode_image(saved(image, "JPEG"), (8, 8), None).shape == (3, 8, 8)
+    progressive = saved(image, "JPEG", progressive=True)
+    # Sequential, but one component after the other.
+    scans = bytearray(saved(image, "JPEG"))
+    at = scans.index(b"\xff\xda\0\x0c\3")
+    scans[at : at + 14] = b"\xff\xda\0\x08\1\1\0\0\x3f\0"
+    for content in (progressive, bytes(scans)):
+        with pytest.raises(BadImage, match=r"64x40 pixels; at most 2,000 are decoded$"):
+            decode_image(content, (8, 8), None)

@@ -148,6 +148,13 @@ def test_names_with_spaces_and_other_alphabets(make: Make, load: Load) -> None:
 
 def test_other_files_do_not_count(make: Make, load: Load) -> None:
     clutter = [".DS_Store", "cat/.hidden.png", "__MACOSX/cat/._0.png", "cat/Thumbs.db", ".git/x.png"]
+    clutter += [
+        "cat/@eaDir/0.png/SYNOPHOTO_THUMB_M.jpg",
+        "@eaDir/x.jpg",
+        "lost+found/a/b/c.png",
+        "cat/THUMBS.DB",
+    ]
+    clutter += ["$RECYCLE.BIN/x.png", "System Volume Information/x.png"]
     files = cats_and_dogs() | dict.fromkeys(clutter, b"x") | {"README.txt": b"x", "cat/labels.csv": b"x"}
     data = load(make(files))
     assert len(data.train) + len(data.test) == 12
@@ -266,8 +273,17 @@ def test_link_to_nowhere_is_a_broken_image(load: Load, tmp_path: Path) -> None:
             ["test/bird", "train/ does not have", "cat, dog"],
         ),
         (cats_and_dogs("train/") | {"test/0.png": png(1)}, ["class folders", "test/0.png"]),
-        (cats_and_dogs("train/") | cats_and_dogs("val/"), ["val/cat/0.png", "beside train/"]),
+        (cats_and_dogs("train/") | cats_and_dogs("extra/"), ["extra/cat/0.png", "beside train/"]),
         (cats_and_dogs("test/"), ["test has no train/"]),
+        (cats_and_dogs("TRAIN/") | cats_and_dogs("Train/"), ["TRAIN/ and Train/", "train can be one folder"]),
+        (
+            cats_and_dogs("train/") | cats_and_dogs("val/") | cats_and_dogs("Validation/"),
+            ["Validation/ and val/", "validation can be one folder"],
+        ),
+        (cats_and_dogs("test/") | cats_and_dogs("Val/"), ["has no train/"]),
+        (cats_and_dogs("Train/") | {"Valid/bird/0.png": png(1)}, ["Valid/bird", "cat, dog"]),
+        (cats_and_dogs() | {"bird/0.heic": b"x", "bird/1.txt": b"x"}, ["bird holds no image", "1 .heic"]),
+        (cats_and_dogs("train/") | {"train/bird/0.heic": b"x"}, ["train/bird holds no image", "1 .heic"]),
     ],
 )
 def test_wrong_layouts(make: Make, load: Load, files: dict[str, bytes], words: list[str]) -> None:
