@@ -33,6 +33,10 @@ CHANGEABLE = (
     "train.eval_every",
     "train.sample_every",
     "train.checkpoint_every",
+    "train.sample_count",
+    "train.minutes",
+    "train.patience",
+    "train.say_seconds",
     "train.cuda_graph",
     "device",
     "dataset.root",
@@ -114,11 +118,12 @@ def run(
         if state is not None:
             trainer.load_state_dict(state, config.resume_inexact)
             del state
-        if trainer.step >= trainer.plan.steps and previous is not None:
+        if previous is not None and trainer.evaluated and (ended := trainer.ended()):
             again = shlex.quote(f"resume={previous.folder}")
+            why = f" ({ended.reason})" if ended.reason else ""
             raise Complete(
-                f"{previous.folder} is complete at step {trainer.step}; "
-                f"train on with: gentrain train {again} train.steps={2 * trainer.step}"
+                f"{previous.folder} is complete at step {trainer.step}{why}; "
+                f"train on with: gentrain train {again} {ended.more}"
             )
         trainer.run = previous or open_run(config, world, base)
         if world.is_main:
