@@ -61,13 +61,16 @@ class Plan:
             time_is_up: whether `minutes` are over.
             stale: evaluations in a row without a better figure.
         """
-        if step >= self.steps:
-            return Ended("", f"train.steps={2 * step}")
+        why, more = [], []
         if time_is_up and self.minutes is not None:
-            return Ended(f"train.minutes={self.minutes:g} are over", f"train.minutes={2 * self.minutes:g}")
+            why.append(f"train.minutes={self.minutes:g} are over")
+            more.append(f"train.minutes={2 * self.minutes:g}")
         if self.patience is not None and stale >= self.patience:
-            return Ended(f"no better figure in {stale} evaluations", f"train.patience={2 * stale}")
-        return None
+            why.append(f"no better figure in {stale} evaluations")
+            more.append(f"train.patience={2 * stale}")
+        if step >= self.steps:
+            return Ended("", " ".join([f"train.steps={2 * step}", *more]))
+        return Ended(" and ".join(why), " ".join(more)) if why else None
 
 
 @dataclass
