@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from gentrain import __version__, waiting
 from gentrain.errors import GentrainError, UserError, did_you_mean
+from gentrain.saying import complain
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -142,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         from gentrain.faults import describe
 
-        return failed(describe(error), 1)
+        return failed(describe(error, args[0] if args else ""), 1)
 
 
 def leave(status: int) -> NoReturn:
@@ -164,7 +165,7 @@ def failed(message: str, status: int) -> int:
     """Say on stderr what happened; the traceback only for who asks for it."""
     if os.environ.get("GENTRAIN_DEBUG") == "1":
         traceback.print_exc()
-    print(f"gentrain: {message}", file=sys.stderr)
+    complain(f"gentrain: {message}")
     return status
 
 

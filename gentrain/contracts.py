@@ -160,7 +160,8 @@ class GenerativeModel(nn.Module, ABC):
     """What the trainer and the commands know of a model.
 
     A subclass takes the DataSpec first and its own settings as keywords (its YAML holds their
-    defaults), and either defines `loss` (one turn over all parameters) or overrides `turns`.
+    defaults), and either defines `loss` (one turn over all parameters) or overrides `turns`. What a
+    loss keeps from step to step lies in buffers, which it writes in place.
     What else it can do it declares by deriving from the capabilities below.
     """
 
@@ -202,7 +203,7 @@ class GenerativeModel(nn.Module, ABC):
     def examine(self, batch: Batch) -> dict[str, Tensor]:
         """{name: scalar} too dear for every step; asked with every evaluation, in eval mode, and logged.
 
-        `batch` is held out where there are validation images.
+        `batch` is held out where there are validation images. What it draws or writes in buffers is undone.
         """
         return {}
 

@@ -8,9 +8,7 @@ expected and found, what to type instead.
 from __future__ import annotations
 
 import difflib
-import sys
 from collections.abc import Iterable
-from typing import Any
 
 
 class GentrainError(Exception):
@@ -52,15 +50,3 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     if near:
         return "; did you mean " + " or ".join(near) + "?"
     return "; valid: " + ", ".join(choices) if choices else ""
-
-
-def warn_in_one_line(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: Any = None,
-    line: str | None = None,
-) -> None:
-    """A warning without its place in the code."""
-    print(f"warning: {message}", file=sys.stderr)

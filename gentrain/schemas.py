@@ -55,7 +55,7 @@ class TrainSection:
     keep: int = knob(2, at_least=1)
     # Steps between two lines of metrics.
     log_every: int = knob(50, at_least=1)
-    # Steps between two evaluations on the validation images.
+    # Steps between two evaluations on the validation images; each is saved as a checkpoint before and after.
     eval_every: int = knob(500, at_least=1)
     # Steps between two pictures.
     sample_every: int = knob(500, at_least=1)
@@ -63,6 +63,13 @@ class TrainSection:
     checkpoint_every: int = knob(500, at_least=1)
     # Images in a sample grid.
     sample_count: int = knob(64, at_least=1, at_most=4096)
+    # Minutes of training, over all sessions of a run, after which it ends, if its steps are not done before.
+    # None: no limit.
+    minutes: Optional[float] = knob(None, above=0)
+    # Evaluations in a row without a better figure after which a run ends. None: no limit.
+    patience: Optional[int] = knob(None, at_least=1)
+    # Seconds between two lines of progress where the output is no terminal; they come with a line of metrics.
+    say_seconds: float = knob(30.0, at_least=0)
     # fp16 only: updates skipped in a row, for a non-finite gradient, after which the run stops.
     max_skips: int = knob(20, at_least=1)
 

@@ -27,10 +27,11 @@ from gentrain.data.batches import Batches
 from gentrain.data.mnist import MNIST
 from gentrain.errors import GentrainError, UserError
 from gentrain.training.distributed import World
+from gentrain.training.plan import Plan
 from gentrain.training.precision import Precision
 from gentrain.training.processor import prepare
 from gentrain.training.run import Run
-from gentrain.training.trainer import Plan, Trainer
+from gentrain.training.trainer import Trainer
 
 BATCH = 128
 #: Images per second at which the nearest public implementation of the PixelCNN trained on two CPU cores, in

@@ -18,10 +18,12 @@ from gentrain.errors import UserError, did_you_mean
 from gentrain.training import capture, randomness
 from gentrain.training.distributed import World
 from gentrain.training.ema import EMA
+from gentrain.training.plan import Plan
 from gentrain.training.precision import Precision
 from gentrain.training.run import Run
-from gentrain.training.trainer import Plan, Trainer
+from gentrain.training.trainer import Trainer
 from gentrain.training.update import TurnUpdate
+from gentrain.training.watching import has_figure
 
 
 def assemble(
@@ -77,11 +79,21 @@ def assemble(
         "spec": data.spec.to_dict(),
         "data": data.identity.to_dict(record) if data.identity else None,
     }
-    keys = ("batch_size", "log_every", "eval_every", "sample_every", "checkpoint_every", "keep")
+    if settings.patience is not None and (validation is None or not has_figure(model, len(updates))):
+        lack = "validation images (dataset.validation)" if validation is None else "validation figure"
+        raise UserError(
+            f"train.patience={settings.patience} waits for better evaluations, and there are no {lack} for "
+            f"{config.names.model}; say when to end with train.steps, train.epochs or train.minutes"
+        )
+    keys = (
+        *("batch_size", "log_every", "eval_every", "sample_every", "checkpoint_every", "keep"),
+        *("minutes", "patience", "say_seconds"),
+    )
     plan = Plan(
         steps=steps,
         sample_count=settings.sample_count,
         seed=seed,
+        train_images=len(data.train),
         **{key: settings[key] for key in keys},
     )
     trainer = Trainer(

@@ -12,10 +12,12 @@ from gentrain.commands.trained import next_command
 from gentrain.contracts import GenerativeModel
 from gentrain.data.batches import Batches
 from gentrain.data.source import Data
+from gentrain.saying import say
 from gentrain.training import checkpoint
+from gentrain.training.plan import Outcome
 from gentrain.training.precision import Precision
 from gentrain.training.run import Run
-from gentrain.training.trainer import Outcome, Trainer
+from gentrain.training.trainer import Trainer
 
 
 def print_summary(
@@ -60,10 +62,13 @@ def print_dry_run(config: DictConfig, trainer: Trainer, place: Path, previous: R
 def print_outcome(outcome: Outcome, run: Run, model: GenerativeModel) -> None:
     """What was reached, and the next commands."""
     figures = ", ".join(f"{k.removeprefix('eval/')} {v:.4f}" for k, v in outcome.evaluation.items())
-    print(
+    checks = ", ".join(f"{k.removeprefix('check/')} {v:.4f}" for k, v in outcome.checks.items())
+    found = f"; validation {figures}" if figures else f"; check {checks}" if checks else ""
+    ended = f"; ended: {outcome.ended}" if outcome.ended else ""
+    say(
         f"done    step {outcome.step} in {outcome.seconds:.0f} s of training, "
-        f"{outcome.images_per_second:.0f} images/s" + (f"; validation {figures}" if figures else "")
+        f"{outcome.images_per_second:.0f} images/s{found}{ended}"
     )
-    print(f"curves  tensorboard --logdir {shlex.quote(str(run.folder))}")
+    say(f"curves  tensorboard --logdir {shlex.quote(str(run.folder))}")
     ckpt = shlex.quote(f"ckpt={run.folder}")
-    print(f"next    {next_command(model, ckpt, 'sample', 'reconstruct', 'eval')}", flush=True)
+    say(f"next    {next_command(model, ckpt, 'sample', 'reconstruct', 'eval')}")

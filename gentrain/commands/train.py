@@ -16,8 +16,9 @@ from gentrain.commands.same_data import PLACE, reconciled, section
 from gentrain.commands.summary import print_dry_run, print_outcome, print_summary
 from gentrain.config import build_source, conform
 from gentrain.data.source import Data
-from gentrain.errors import UserError, warn_in_one_line
+from gentrain.errors import UserError
 from gentrain.explain import plain_key
+from gentrain.saying import warn_in_one_line
 from gentrain.schemas import TrainConfig
 from gentrain.training import capture, checkpoint, distributed, processor, randomness
 from gentrain.training import run as runs
@@ -97,11 +98,12 @@ def run(
         if state is not None:
             trainer.load_state_dict(state, config.resume_inexact)
             del state
-        if trainer.step >= trainer.plan.steps and previous is not None:
+        if previous is not None and trainer.evaluated and (ended := trainer.ended()):
             again = shlex.quote(f"resume={previous.folder}")
+            why = f" ({ended.reason})" if ended.reason else ""
             raise Complete(
-                f"{previous.folder} is complete at step {trainer.step}; "
-                f"train on with: gentrain train {again} train.steps={2 * trainer.step}"
+                f"{previous.folder} is complete at step {trainer.step}{why}; "
+                f"train on with: gentrain train {again} {ended.more}"
             )
         trainer.run = previous or open_run(config, world, base)
         if world.is_main:

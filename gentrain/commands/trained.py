@@ -23,7 +23,8 @@ from gentrain.contracts import Batch, GenerativeModel, HasLikelihood, ImagesToLa
 from gentrain.data.batches import images_at, in_order
 from gentrain.data.pictures import read_images
 from gentrain.data.source import Data, Source, Split
-from gentrain.errors import Fault, UserError, warn_in_one_line
+from gentrain.errors import Fault, UserError
+from gentrain.saying import warn_in_one_line
 from gentrain.training import distributed, processor, randomness
 from gentrain.training.precision import pick_device
 

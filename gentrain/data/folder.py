@@ -116,6 +116,7 @@ class Folder(Source):
             writer.notes.append(
                 f"skipped {len(skipped):,} broken images: {', '.join(skipped[:_NAMED])}{more}"
             )
+        writer.notes += layout.notes
         if layout.others:
             kinds = Counter(os.path.splitext(name)[1] or "no ending" for name in layout.others)
             text = ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items())[:10])

@@ -23,6 +23,7 @@ from gentrain.data.writer import Writer
 from gentrain.errors import UserError
 
 _CHUNK = 1024  # images handled at a time
+_DARK = 16  # of 255: images that are all darker are seldom meant to be
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,10 @@ class Data:
         for name, split in (("train", self.train), ("test", self.test)):
             lines += [f"labels of {name}: {text}" for text in _histogram(self.spec, split)]
             lines += [f"attributes of {name}: {text}" for text in _attributes(self.spec, split)]
+        if self.stored_levels == 256 and high <= _DARK:
+            lines.append(
+                f"the brightest pixel is {high} of 255: masks of 0 and {high}, or 12 bits stored in 16?"
+            )
         return [*lines, *self.notes]
 
 

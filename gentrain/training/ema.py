@@ -23,9 +23,10 @@ class EMA:
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
-        self._average = {
-            id(p): a for p, a in zip(model.parameters(), self.model.parameters(), strict=True)
-        } | {id(b): a for b, a in zip(model.buffers(), self.model.buffers(), strict=True)}
+        parameters = zip(model.parameters(), self.model.parameters(), strict=True)
+        self._average: dict[int, Tensor] = {id(p): average for p, average in parameters}
+        # Modules last as long as the model; a buffer may be replaced by another tensor.
+        self._twin = {id(m): t for m, t in zip(model.modules(), self.model.modules(), strict=True)}
 
     def rate(self, updates: int) -> float:
         """1 - decay of a turn that has moved `updates` times before."""
@@ -51,6 +52,7 @@ class EMA:
             change = torch._foreach_sub(now, average)
             torch._foreach_mul_(change, weight)
             torch._foreach_add_(average, change)
-        for net in nets:
-            for buffer in net.buffers():
-                self._average[id(buffer)].copy_(buffer)
+        for module in dict.fromkeys(module for net in nets for module in net.modules()):
+            for name, buffer in module._buffers.items():
+                if buffer is not None:
+                    self._twin[id(module)].get_buffer(name).copy_(buffer)

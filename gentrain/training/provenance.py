@@ -8,10 +8,12 @@ import subprocess
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from gentrain import __version__
+from gentrain.training.distributed import World
 
 
 def hardware(device: torch.device) -> str:
@@ -40,6 +42,18 @@ def versions() -> dict[str, str]:
         "gentrain": __version__,
         "python": platform.python_version(),
         **{package: version(package) for package in packages},
+    }
+
+
+def environment(device: torch.device, world: World) -> dict[str, Any]:
+    """What, besides a run's state, decides the bits of its next step."""
+    return {
+        "torch": str(torch.__version__),
+        "torchvision": version("torchvision"),
+        "numpy": version("numpy"),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "threads": torch.get_num_threads(),
+        "ranks": world.size,
     }
 
 

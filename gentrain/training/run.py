@@ -266,6 +266,30 @@ def find_checkpoint(place: str) -> Path:
     raise UserError(f"{run.folder} has no checkpoint yet; wait for its first, or give ckpt=FILE")
 
 
+def keep_checkpoint(run: Run, state: dict, best: bool, keep: int) -> None:
+    """Write a step's checkpoint, point last.pt at it, and best.pt if it is the `best`; drop the oldest.
+
+    Args:
+        run: whose it is.
+        state: of the trainer.
+        best: whether its evaluation is the best so far.
+        keep: how many checkpoints stay; best.pt besides, which is a link of its own and keeps its content.
+
+    Raises:
+        Fault: it cannot be written; what was there stays.
+    """
+    path = run.step_file(state["step"])
+    checkpoint.save(state, path)
+    if best:  # first: killed in between, the run is resumed from a last.pt that is not evaluated yet
+        checkpoint.link(path, run.best)
+    checkpoint.link(path, run.last)
+    for old in run.step_files():
+        if int(old.stem.removeprefix("step_")) > state["step"]:
+            old.unlink()  # from before a resume at an earlier step
+    for old in run.step_files()[keep:]:
+        old.unlink()
+
+
 def last_of(run: Run) -> Path | None:
     """The last checkpoint of `run`, if there is any."""
     return next((file for file in [run.last, *run.step_files()] if file.is_file()), None)

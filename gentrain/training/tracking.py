@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
+import shlex
 import sys
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from torch import Tensor
 from tqdm import tqdm
 
+from gentrain.errors import Fault
 from gentrain.files import replacing
 from gentrain.images import save_png
+from gentrain.saying import say
+from gentrain.training.plan import Plan
 
 
 class Tracker:
@@ -23,30 +29,40 @@ class Tracker:
 
     Args:
         folder: the run folder.
-        steps: the run's length, for the bar.
+        plan: of the run.
         start: steps already done; anything in metrics.jsonl beyond them is dropped.
+        evaluated: whether the evaluation of step `start` was done; else its figures are dropped too.
     """
 
-    def __init__(self, folder: Path, steps: int, start: int) -> None:
+    def __init__(self, folder: Path, plan: Plan, start: int, evaluated: bool = True) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self.folder = folder
+        self.folder, self.plan = folder, plan
         self._disk_warned = False
+        self._said = time.perf_counter()  # when progress was last told
         self._writer = SummaryWriter(str(folder), purge_step=start + 1 if start else None)
-        truncate_metrics(folder / "metrics.jsonl", start)
+        truncate_metrics(folder / "metrics.jsonl", start, evaluated)
         self._metrics = (folder / "metrics.jsonl").open("a", encoding="utf-8")
         # disable=None: quiet when not on a terminal.
-        self._bar = tqdm(total=steps, initial=start, unit="step", disable=None, dynamic_ncols=True)
+        self._bar = tqdm(total=plan.steps, initial=start, unit="step", disable=None, dynamic_ncols=True)
 
     def step(self) -> None:
         """One more step is done."""
         self._bar.update()
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """One line of metrics.jsonl and a TensorBoard scalar each. Not-a-number is written as null."""
+        """One line of metrics.jsonl and a TensorBoard scalar each. Not-a-number is written as null.
+
+        Raises:
+            Fault: metrics.jsonl cannot be written.
+        """
         finite = {k: v if math.isfinite(v) else None for k, v in values.items()}
-        self._metrics.write(json.dumps({"step": step, **finite}) + "\n")
-        self._metrics.flush()
+        try:
+            line = {"step": step, **self.plan.seen(step), **finite}
+            self._metrics.write(json.dumps(line) + "\n")
+            self._metrics.flush()
+        except OSError as error:
+            self._cannot_write(error)
 
         def write() -> None:
             for name, value in values.items():
@@ -67,8 +83,30 @@ class Tracker:
 
     def say(self, line: str) -> None:
         """A line for the reader that does not tear the bar."""
-        tqdm.write(line, file=sys.stdout)
-        sys.stdout.flush()
+        with tqdm.external_write_mode(file=sys.stdout):
+            say(line)
+
+    def progress(self, step: int, values: Mapping[str, float]) -> None:
+        """A line on how far the run is, now and then, where there is no bar to see it.
+
+        Args:
+            step: steps done.
+            values: of a log line: losses, `speed/images_per_second` and `speed/seconds`.
+        """
+        now = time.perf_counter()
+        seen = not self._bar.disable and sys.stdout is not None and sys.stdout.isatty()
+        if seen or now - self._said < self.plan.say_seconds:
+            return
+        self._said = now
+        losses = {k.removesuffix("/total"): v for k, v in values.items() if k.endswith("/total")}
+        shown = ", ".join(f"{k.removeprefix('loss/')} {v:.4g}" for k, v in losses.items())
+        rate = values["speed/images_per_second"]
+        left = (self.plan.steps - step) * self.plan.batch_size / max(rate, 1e-9)
+        if self.plan.minutes is not None:
+            left = min(left, max(0.0, 60 * self.plan.minutes - values["speed/seconds"]))
+        self.say(
+            f"step {step}/{self.plan.steps}: {shown}, {rate:.0f} images/s, {tqdm.format_interval(left)} left"
+        )
 
     def _tensorboard(self, write: Callable[[], Any]) -> None:
         try:
@@ -84,14 +122,29 @@ class Tracker:
             )
 
     def sync(self) -> None:
-        """Put every line of metrics on the disk, before a checkpoint says that they are there."""
-        self._metrics.flush()
-        os.fsync(self._metrics.fileno())
+        """Put every line of metrics on the disk, before a checkpoint says that they are there.
+
+        Raises:
+            Fault: they cannot be written.
+        """
+        try:
+            self._metrics.flush()
+            os.fsync(self._metrics.fileno())
+        except OSError as error:
+            self._cannot_write(error)
+
+    def _cannot_write(self, error: OSError) -> NoReturn:
+        words = shlex.quote(f"resume={self.folder}")
+        raise Fault(
+            f"cannot write {self._metrics.name}: {error.strerror or error}; make room, then go on with: "
+            f"gentrain train {words}"
+        ) from error
 
     def close(self) -> None:
         """End the bar and the files."""
         self._bar.close()
-        self._metrics.close()
+        with contextlib.suppress(OSError):  # said by the write that failed
+            self._metrics.close()
         self._tensorboard(self._writer.close)
 
 
@@ -109,10 +162,15 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def truncate_metrics(path: Path, step: int) -> None:
-    """Drop what was written after `step`: a resumed run writes it again."""
+def truncate_metrics(path: Path, step: int, evaluated: bool = True) -> None:
+    """Drop what was written after `step`, or by its evaluation if that was not done: it comes again."""
     if not path.is_file():
         return
-    kept = [entry for entry in read_metrics(path) if entry["step"] <= step]
+
+    def stays(entry: dict[str, Any]) -> bool:
+        of_evaluation = any(key.startswith(("eval/", "check/")) for key in entry)
+        return entry["step"] < step or (entry["step"] == step and (evaluated or not of_evaluation))
+
+    kept = [entry for entry in read_metrics(path) if stays(entry)]
     with replacing(path) as temporary:
         temporary.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")

@@ -1,7 +1,8 @@
 """One loop for every family: it never asks what family it trains.
 
 A step is one fresh batch and all turns that are due. The loop owns backward, precision, clipping,
-stepping and averaging (`update.py`, `steps.py`), evaluation, pictures, checkpoints and the end.
+stepping and averaging (`update.py`, `steps.py`), checkpoints, evaluation, pictures and the end. What a
+step leaves is saved before anything looks at it.
 """
 
 from __future__ import annotations
@@ -10,60 +11,37 @@ import shlex
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib.metadata import version
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import torch
 
 from gentrain.contracts import Batch, GenerativeModel
 from gentrain.errors import Fault, UserError
-from gentrain.training import checkpoint, randomness
+from gentrain.faults import memory, out_of_memory, reason
+from gentrain.training import randomness
 from gentrain.training.capture import Capture
 from gentrain.training.checkpoint import check_same_model
 from gentrain.training.distributed import World
 from gentrain.training.ema import EMA
-from gentrain.training.run import Run
+from gentrain.training.plan import Ended, Outcome, Plan, TrainingBatches
+from gentrain.training.provenance import environment
+from gentrain.training.run import Run, keep_checkpoint
 from gentrain.training.steps import CapturedSteps, Steps
 from gentrain.training.stopping import StopOnSignal, Stopped
 from gentrain.training.tracking import Tracker
 from gentrain.training.update import TurnUpdate
-from gentrain.training.watching import evaluate, is_better, pictures
+from gentrain.training.watching import (
+    evaluate,
+    examines,
+    has_figure,
+    is_better,
+    looking,
+    pictures,
+    training_figures,
+)
 
-
-class TrainingBatches(Protocol):
-    """Where training batches come from: a pure function of the step."""
-
-    def at(self, step: int) -> Batch:
-        """This rank's part of the batch of `step`."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How long a run is and what it does when; every number in steps."""
-
-    steps: int
-    batch_size: int
-    log_every: int
-    eval_every: int
-    sample_every: int
-    checkpoint_every: int
-    keep: int
-    sample_count: int
-    seed: int
-
-
-@dataclass
-class Outcome:
-    """What a finished run reached."""
-
-    step: int
-    seconds: float
-    images_per_second: float
-    evaluation: dict[str, float]
-    best: float | None
+#: Above every signal's number: what the ranks tell one another where train.minutes are over.
+_TIME_IS_UP = 256
 
 
 class Trainer:
@@ -102,8 +80,14 @@ class Trainer:
         self.world, self.run, self.identity, self.device = world, run, identity, device
         self.step = 0  # steps done
         self.best: float | None = None
-        self._seconds = 0.0  # of training, over all sessions of the run
+        self.evaluated = True  # false from a step's checkpoint on to the end of the evaluation due there
+        self._stale = 0  # evaluations in a row without a better figure
+        self._seconds = 0.0  # of training, over the sessions of the run before this one
+        self._started: float | None = None  # on the clock, this session
+        self._time_is_up = False
         self._evaluation: dict[str, float] = {}
+        self._checks: dict[str, float] = {}
+        self._measures = validation is not None and has_figure(model, len(self.updates))
         self._tracker: Tracker | None = None
         self._warned: set[str] = set()
         buffers = [b for b in model.buffers() if b.is_floating_point()]
@@ -120,57 +104,93 @@ class Trainer:
     # The loop
 
     def fit(self) -> Outcome:
-        """Train from the present step to the plan's end.
+        """Train from the present step to the run's end; what the last session did not get to comes first.
 
         Raises:
             Fault: a loss or gradient was not finite (step, turn and term are named), a part of the
-                model went bad, or a checkpoint could not be written.
+                model went bad, memory ran out, an evaluation failed, or a checkpoint could not be written.
             Stopped: a signal asked for the end; the state is saved.
         """
-        started, first = time.perf_counter(), self.step
+        self._started = time.perf_counter()
         self.model.train()
         with StopOnSignal() as stop:  # first: a signal that comes from here on finds the run saved
             if self.world.is_main:
-                self._tracker = Tracker(self.run.folder, self.plan.steps, self.step)
+                self._tracker = Tracker(self.run.folder, self.plan, self.step, self.evaluated)
             self._log_clock, self._log_step = time.perf_counter(), self.step
             try:
-                while self.step < self.plan.steps:
+                self._catch_up()
+                while not self.ended():
                     self.one_step()
                     if self._tracker:
                         self._tracker.step()
-                    signum = self.world.any(stop.signum)
-                    self._after_step(signum, started)
-                    if signum:
-                        self._say_where(signum)
+                    flag = self.world.any(stop.signum + _TIME_IS_UP * self._minutes_over())
+                    self._time_is_up = flag >= _TIME_IS_UP
+                    self._after_step(flag % _TIME_IS_UP)
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+                raise Fault(f"{memory(error, 'train', self.model.spec.shape)}; {self._way_on()}") from error
             finally:
                 if self._tracker:
                     self._tracker.close()
-        seconds = time.perf_counter() - started
-        rate = (self.step - first) * self.plan.batch_size / max(seconds, 1e-9)
-        return Outcome(self.step, self._seconds + seconds, rate, self._evaluation, self.best)
+        seconds, ended = self.seconds(), self.ended()
+        rate = self.step * self.plan.batch_size / max(seconds, 1e-9)
+        why = ended.reason if ended else ""
+        return Outcome(self.step, seconds, rate, self._evaluation, self.best, self._checks, why)
 
     def one_step(self) -> None:
         """One fresh batch and all turns that are due."""
         self._run_step(self.batches.at(self.step), self.step)
         self.step += 1
 
-    def _after_step(self, signum: int, started: float) -> None:
-        plan, end = self.plan, self.step >= self.plan.steps
+    def seconds(self) -> float:
+        """Of training, over all sessions of the run."""
+        return self._seconds + (0.0 if self._started is None else time.perf_counter() - self._started)
 
-        def due(every: int) -> bool:
-            return self.step % every == 0 or end
+    def ended(self) -> Ended | None:
+        """Why there is no step left to do, if so; the same on every rank."""
+        return self.plan.ended(self.step, self._time_is_up, self._stale)
 
-        if due(plan.log_every):
+    def _minutes_over(self) -> bool:
+        return self.plan.minutes is not None and self.seconds() >= 60 * self.plan.minutes
+
+    def _due(self, every: int) -> bool:
+        return self.step % every == 0 or self.ended() is not None
+
+    def _after_step(self, signum: int) -> None:
+        """Log, save, look, save again: what looking breaks is not lost."""
+        plan = self.plan
+        if self._due(plan.log_every):
             self._log()
-        better = False
-        if due(plan.eval_every):
-            self._examine()
-            better = self._evaluate() if self.validation else False
-        if due(plan.sample_every):
-            self._pictures()
-        if due(plan.checkpoint_every) or signum or better:
+        looks = self._measures or examines(self.model)
+        self.evaluated = not (looks and self._due(plan.eval_every))
+        if self._due(plan.checkpoint_every) or signum or not self.evaluated:
             self._check_finite()  # a checkpoint holds sound weights only
-            self.save(better, self._seconds + time.perf_counter() - started)
+            self.save()
+        if signum:
+            self._say_where(signum)  # a resumed run does first what was due here
+        if not self.evaluated:
+            self._look()
+        if self._due(plan.sample_every):
+            self._pictures()
+
+    def _catch_up(self) -> None:
+        """What was due at the step where the last session ended, and did not happen."""
+        if not self.step:
+            return
+        if self._due(self.plan.eval_every) and not self.evaluated:
+            self._look()
+        self.evaluated = True
+        shown = any(self.run.folder.glob(f"*/step_{self.step:08d}.png"))
+        if self._due(self.plan.sample_every) and not shown:
+            self._pictures()
+
+    def _look(self) -> None:
+        """The figures of this step, and its checkpoint once more, which now holds them."""
+        self._examine()
+        better = self._evaluate() if self._measures else False
+        self.evaluated = True
+        self.save(better)
 
     def _say_where(self, signum: int) -> None:
         raise Stopped(
@@ -182,31 +202,27 @@ class Trainer:
     # Figures
 
     def _log(self) -> None:
-        values: dict[str, float] = {}
-        for update in self.updates:
-            means, name = update.read(), update.turn.name
-            group = "loss" if len(self.updates) == 1 else f"loss/{name}"
-            for term, value in means.items():
-                if term == "grad_norm":
-                    values[f"grad_norm/{name}"] = value
-                elif term in ("loss_scale", "skipped"):
-                    values[f"scaler/{name}_{term}"] = value
-                else:
-                    values[f"{group}/{'total' if term == 'loss' else term}"] = value
-            values[f"lr/{name}"] = update.learning_rate()
+        values = training_figures(self.updates)
         self._check_finite()
         now = time.perf_counter()
         images = (self.step - self._log_step) * self.plan.batch_size
         values["speed/images_per_second"] = images / max(now - self._log_clock, 1e-9)
+        values["speed/seconds"] = self.seconds()
         self._log_clock, self._log_step = now, self.step
         if self._tracker:
             self._tracker.scalars(self.step, values)
+            self._tracker.progress(self.step, values)
             for warning in self.model.warnings(values):
-                if warning not in self._warned:
-                    self._warned.add(warning)
-                    self._tracker.say(f"warning: step {self.step}: {warning}")
+                self._warn(warning, f"step {self.step}: {warning}")
         if trouble := self.model.healthy():
             raise Fault(f"step {self.step}: {trouble}; {self._way_on()}")
+
+    def _warn(self, kind: str, line: str) -> None:
+        """Once per session and `kind`."""
+        assert self._tracker is not None
+        if kind not in self._warned:
+            self._warned.add(kind)
+            self._tracker.say(f"warning: {line}")
 
     def _check_finite(self) -> None:
         if not bool(self._run_step.latch):
@@ -223,13 +239,25 @@ class Trainer:
         return "there is no checkpoint yet"
 
     def _examine(self) -> None:
-        """Log the model's own figures that are too dear for every step."""
+        """Log the model's own figures that are too dear for every step; without them training goes on."""
         if self._tracker is None:
             return
-        with self._looking(self.plan.seed) as model:
-            found = model.examine(self._held_out())
-        if found:
-            self._tracker.scalars(self.step, {f"check/{name}": float(v) for name, v in found.items()})
+        try:
+            with looking(self.averaged, self.plan.seed, self.device) as model:
+                found = model.examine(self._held_out())
+                self._checks = {f"check/{name}": float(value) for name, value in found.items()}
+        except Exception as error:
+            self._checks = {}
+            self._warn(
+                "check/",
+                f"step {self.step}: no check/ figures: {reason(error)}; training goes on; "
+                "raise train.eval_every to ask for them less often",
+            )
+        if self._checks:
+            self._tracker.scalars(self.step, self._checks)
+            if not self._measures:
+                shown = ", ".join(f"{k.removeprefix('check/')} {v:.4f}" for k, v in self._checks.items())
+                self._tracker.say(f"step {self.step}/{self.plan.steps}: check {shown}")
 
     def _held_out(self) -> Batch:
         """A batch to look at, the same each time."""
@@ -238,44 +266,51 @@ class Trainer:
     def _evaluate(self) -> bool:
         """Evaluate on the validation images; whether this is the best so far."""
         assert self.validation is not None
-        with self._looking(self.plan.seed + self.world.rank) as model:
-            found = evaluate(model, self.validation(), self.step, len(self.updates), self.world)
-        if found is None:
-            return False
+        try:
+            with looking(self.averaged, self.plan.seed + self.world.rank, self.device) as model:
+                found = evaluate(model, self.validation(), self.step, len(self.updates), self.world)
+        except Exception as error:
+            failed = f"the evaluation at step {self.step} failed: {reason(error)}"
+            raise Fault(f"{failed}; {self._without_evaluation()}") from error
+        assert found is not None
         self._evaluation, figure = found
         if self._tracker:
             self._tracker.scalars(self.step, self._evaluation)
             shown = ", ".join(f"{k.removeprefix('eval/')} {v:.4f}" for k, v in self._evaluation.items())
             self._tracker.say(f"step {self.step}/{self.plan.steps}: validation {shown}")
         if not is_better(figure, self.best):
+            self._stale += 1
             return False
-        self.best = figure
+        self.best, self._stale = figure, 0
         return True
 
+    def _without_evaluation(self) -> str:
+        """What is left of a step whose evaluation failed, and how to go on."""
+        if self.ended():
+            words = shlex.quote(f"ckpt={self.run.folder}")
+            return f"the trained model is saved; measure it with: gentrain eval {words} batch_size=10"
+        words = shlex.join([f"resume={self.run.folder}", f"train.eval_every={self.plan.steps}"])
+        return f"the step is saved; go on without evaluations: gentrain train {words}"
+
     def _pictures(self) -> None:
-        """A sample grid from the same noise each time, and reconstruction pairs."""
+        """A sample grid from the same noise each time, and reconstruction pairs; training goes on without."""
         if self._tracker is None:
             return
-        with self._looking(self.plan.seed) as model:
-            for name, picture in pictures(model, self._held_out(), self.plan.sample_count).items():
-                path = self.run.folder / name / f"step_{self.step:08d}.png"
-                self._tracker.picture(self.step, name, picture, path)
-
-    @contextmanager
-    def _looking(self, seed: int) -> Iterator[GenerativeModel]:
-        """The averaged model in eval mode, without gradients and apart from the run's random state."""
-        model = self.averaged
-        mode = model.training
-        model.eval()
         try:
-            with randomness.aside(seed, self.device), torch.no_grad():
-                yield model
-        finally:
-            model.train(mode)
+            with looking(self.averaged, self.plan.seed, self.device) as model:
+                for name, picture in pictures(model, self._held_out(), self.plan.sample_count).items():
+                    path = self.run.folder / name / f"step_{self.step:08d}.png"
+                    self._tracker.picture(self.step, name, picture, path)
+        except Exception as error:
+            self._warn(
+                "pictures",
+                f"step {self.step}: no pictures: {reason(error)}; training goes on; lower train.sample_count "
+                "or raise train.sample_every (both may change on resume)",
+            )
 
     # State
 
-    def state_dict(self, seconds: float = 0.0) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on, on rank 0; other ranks contribute."""
         # A rank's running means are its own: the sums travel, one mean is kept.
         turns = {}
@@ -292,27 +327,20 @@ class Trainer:
             "random": self.world.gather(randomness.capture(self.device)),
             "best": self.best,
             "evaluation": dict(self._evaluation),
-            "seconds": seconds,
+            "evaluated": self.evaluated,
+            "stale": self._stale,
+            "seconds": self.seconds(),
             "environment": environment(self.device, self.world),
         }
 
-    def save(self, best: bool, seconds: float) -> None:
+    def save(self, best: bool = False) -> None:
         """Write this step's checkpoint, point last.pt (and best.pt) at it, drop the oldest."""
-        state = self.state_dict(seconds)
+        state = self.state_dict()
         if not self.world.is_main:
             return
         assert self._tracker is not None
         self._tracker.sync()
-        path = self.run.step_file(self.step)
-        checkpoint.save(state, path)
-        checkpoint.link(path, self.run.last)
-        if best:
-            checkpoint.link(path, self.run.best)
-        for old in self.run.step_files():
-            if int(old.stem.removeprefix("step_")) > self.step:
-                old.unlink()  # from before a resume at an earlier step
-        for old in self.run.step_files()[self.plan.keep :]:
-            old.unlink()  # best.pt is a link of its own and keeps its content
+        keep_checkpoint(self.run, state, best, self.plan.keep)
 
     def load_state_dict(self, state: dict[str, Any], inexact: bool = False) -> None:
         """Take up a run where `state` left it.
@@ -345,6 +373,9 @@ class Trainer:
             update.load_state_dict({**turn, "sums": sums[min(self.world.rank, len(sums) - 1)]})
         self.step, self.best = state["step"], state["best"]
         self._evaluation, self._seconds = dict(state["evaluation"]), state["seconds"]
+        # Older checkpoints were written after the evaluation.
+        self.evaluated, self._stale = state.get("evaluated", True), state.get("stale", 0)
+        self._time_is_up = self._minutes_over()
         self._warn_inexact(state.get("environment", {}))
         try:
             states = state["random"]
@@ -362,15 +393,3 @@ class Trainer:
         changed = [f"{k} was {before.get(k)}, is {v}" for k, v in now.items() if before.get(k) != v]
         if changed and self.world.is_main:
             warnings.warn("not bit-exact: " + "; ".join(changed), stacklevel=3)
-
-
-def environment(device: torch.device, world: World) -> dict[str, Any]:
-    """What, besides the state, decides the bits of the next step."""
-    return {
-        "torch": str(torch.__version__),
-        "torchvision": version("torchvision"),
-        "numpy": np.__version__,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "threads": torch.get_num_threads(),
-        "ranks": world.size,
-    }

@@ -3,19 +3,80 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from operator import itemgetter
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gentrain.contracts import Batch, GenerativeModel, HasLikelihood, Invertible, Reconstructs, Samples
 from gentrain.images import grid, rows_of_eight
 from gentrain.metrics.likelihood import evaluate_likelihood
+from gentrain.training import randomness
 from gentrain.training.distributed import World
+from gentrain.training.update import TurnUpdate
 
 #: Images of a batch that are reconstructed.
 _SHOWN = 16
+
+
+@contextmanager
+def looking(model: GenerativeModel, seed: int, device: torch.device) -> Iterator[GenerativeModel]:
+    """`model` in eval mode, without gradients; its buffers and the run's random state stay what they are."""
+    mode = model.training
+    model.eval()
+    try:
+        with randomness.aside(seed, device), torch.no_grad(), buffers_kept(model):
+            yield model
+    finally:
+        model.train(mode)
+
+
+@contextmanager
+def buffers_kept(model: nn.Module) -> Iterator[None]:
+    """Whatever is done to the buffers of `model` inside, written or replaced, is undone in the end."""
+    kept = [
+        (module, name, buffer, buffer.clone())
+        for module in model.modules()
+        for name, buffer in module.named_buffers(recurse=False)
+    ]
+    try:
+        yield
+    finally:
+        for module, name, buffer, value in kept:
+            buffer.copy_(value)
+            setattr(module, name, buffer)
+
+
+def examines(model: GenerativeModel) -> bool:
+    """Whether `model` has figures of its own to be asked for with each evaluation."""
+    return type(model).examine is not GenerativeModel.examine
+
+
+def has_figure(model: nn.Module, turns: int) -> bool:
+    """Whether `evaluate` has a figure of `model`: two players' losses say nothing of the pictures."""
+    return isinstance(model, HasLikelihood) or turns == 1
+
+
+def training_figures(updates: Sequence[TurnUpdate]) -> dict[str, float]:
+    """{name: running mean since the last call} of all turns' losses, gradients, scalers and rates.
+
+    Waits for the device.
+    """
+    values: dict[str, float] = {}
+    for update in updates:
+        means, name = update.read(), update.turn.name
+        group = "loss" if len(updates) == 1 else f"loss/{name}"
+        for term, value in means.items():
+            if term == "grad_norm":
+                values[f"grad_norm/{name}"] = value
+            elif term in ("loss_scale", "skipped"):
+                values[f"scaler/{name}_{term}"] = value
+            else:
+                values[f"{group}/{'total' if term == 'loss' else term}"] = value
+        values[f"lr/{name}"] = update.learning_rate()
+    return values
 
 
 def evaluate(
@@ -25,7 +86,7 @@ def evaluate(
 
     Returns:
         ({name: figure}, the one that "best" means, lower being better); None for a model of several
-        turns without likelihood: two players' losses say nothing of the pictures.
+        turns without likelihood (`has_figure`).
     """
     if isinstance(model, HasLikelihood):
         result = evaluate_likelihood(model, batches, model.spec, samples=None, reduce=world.sum)
@@ -59,13 +120,17 @@ def is_better(figure: float, best: float | None) -> bool:
     return figure < (math.inf if best is None else best)
 
 
+@torch.no_grad()
 def mean_loss(model: GenerativeModel, batches: Iterator[Batch], step: int, world: World) -> float:
-    """The mean loss per image over `batches` of a model with one turn."""
+    """The mean loss per image over all ranks' `batches` of a model with one turn; a rank may have none."""
     loss = model.turns()[0].loss
-    total: Tensor | None = None
+    device = next(model.parameters()).device
+    # float64 holds the sums of a million images; MPS has none.
+    device = torch.device("cpu") if device.type == "mps" else device
+    total = torch.zeros(2, dtype=torch.float64, device=device)  # of the losses, of the images
     for batch in batches:
-        part = torch.stack([loss(batch, step)[0].double() * len(batch.x), torch.tensor(float(len(batch.x)))])
-        total = part if total is None else total + part
-    assert total is not None
+        size = len(batch.x)
+        total[0] += loss(batch, step)[0].to(device).double() * size
+        total[1] += size
     total = world.sum(total)
     return float(total[0] / total[1])

@@ -135,3 +135,18 @@ class ToyFlow(GenerativeModel, Samples, HasLikelihood):
         y = y * (-self.log_scale).exp() - self.shift
         levels = self.spec.levels
         return (y * levels).floor().clamp(0, levels - 1).to(torch.uint8).view(n, *self.spec.shape)
+
+
+class ToyChain(GenerativeModel):
+    """The images' mean, with state that each loss moves on: in place, and by another tensor."""
+
+    def __init__(self, spec: DataSpec):
+        super().__init__(spec)
+        self.mean = nn.Parameter(torch.zeros(spec.dims))
+        self.register_buffer("chain", torch.zeros(3))
+        self.register_buffer("count", torch.zeros(()))
+
+    def loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        self.chain.add_(torch.rand(3))
+        self.count = self.count + 1
+        return (batch.x.flatten(1) - self.mean - self.chain.mean()).square().mean(), {}

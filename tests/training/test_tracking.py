@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import warnings
 from collections.abc import Callable
@@ -13,7 +14,23 @@ from PIL import Image
 from running import MODELS, OFTEN, Ended, toy
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from gentrain.errors import Fault
+from gentrain.training.plan import Plan
 from gentrain.training.tracking import Tracker, read_metrics, truncate_metrics
+
+PLAN = Plan(
+    steps=3,
+    batch_size=32,
+    log_every=1,
+    eval_every=1,
+    sample_every=1,
+    checkpoint_every=1,
+    keep=1,
+    sample_count=1,
+    seed=0,
+    train_images=64,
+    say_seconds=0,
+)
 
 
 def events(folder: str) -> EventAccumulator:
@@ -86,12 +103,48 @@ def test_lines_after_a_step_are_dropped_and_a_torn_one_too(tmp_path: Path) -> No
     assert file.read_text() == "\n".join(lines[:2]) + "\n"
 
 
+def test_lines_of_an_evaluation_that_was_not_done_are_dropped(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    lines = [{"step": 10, "eval/nats": 1.0}, {"step": 20, "loss/total": 1.0}]
+    more = [{"step": 20, "check/error": 1.0}, {"step": 20, "eval/nats": 1.0}, {"step": 30, "loss/total": 1.0}]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines + more))
+    truncate_metrics(file, 20, evaluated=False)
+    assert read_metrics(file) == lines
+
+
+def test_progress_is_told_where_no_bar_is_seen(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    values = {"loss/critic/total": 1.5, "loss/generator/total": 0.25, "loss/critic/penalty": 9.0}
+    values |= {"speed/images_per_second": 16.0, "speed/seconds": 2.0}
+    tracker = Tracker(tmp_path, PLAN, start=0)
+    tracker.progress(1, values)
+    assert capfd.readouterr().out == "step 1/3: critic 1.5, generator 0.25, 16 images/s, 00:04 left\n"
+    short = Tracker(tmp_path, dataclasses.replace(PLAN, minutes=0.05), start=0)
+    short.progress(1, values)
+    assert "00:01 left" in capfd.readouterr().out
+    quiet = Tracker(tmp_path, dataclasses.replace(PLAN, say_seconds=60), start=0)
+    quiet.progress(1, values)
+    assert capfd.readouterr().out == ""
+    for each in (tracker, short, quiet):
+        each.close()
+
+
+def test_metrics_on_a_full_disk_say_which_file_and_how_to_go_on(tmp_path: Path) -> None:
+    tracker = Tracker(tmp_path, PLAN, start=0)
+    tracker._metrics.close()
+    tracker._metrics = open("/dev/full", "a")  # noqa: SIM115
+    with pytest.raises(Fault, match=r"cannot write /dev/full: No space left on device; make room, .*resume="):
+        tracker.scalars(1, {"loss/total": 1.0})
+    tracker.close()
+
+
 def test_what_is_not_a_number_is_null(tmp_path: Path) -> None:
-    tracker = Tracker(tmp_path, steps=1, start=0)
+    tracker = Tracker(tmp_path, PLAN, start=0)
     tracker.scalars(1, {"loss/total": float("nan"), "speed": 2.0})
     tracker.close()
     assert read_metrics(tmp_path / "metrics.jsonl")[0] == {
         "step": 1,
+        "images": 32,
+        "epoch": 0.5,
         "loss/total": None,
         "speed": 2.0,
     }
@@ -100,7 +153,7 @@ def test_what_is_not_a_number_is_null(tmp_path: Path) -> None:
 def test_a_full_disk_under_tensorboard_warns_once_and_trains_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tracker = Tracker(tmp_path, steps=3, start=0)
+    tracker = Tracker(tmp_path, PLAN, start=0)
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")

@@ -190,8 +190,8 @@ class GAN(GenerativeModel, Samples, LatentsToImages):
         with running_statistics_kept(self.discriminator):
             d_fake = at_least_float32(self.discriminator(fake))  # [B]
         with torch.no_grad():
-            spread = [images.std(0, correction=0).mean() for images in (fake, self._scaled(batch.x))]
-        return self.objective.generator(d_fake), {"diversity": spread[0] / spread[1]}
+            diversity = _spread(fake) / _spread(self._scaled(batch.x))
+        return self.objective.generator(d_fake), {"diversity": diversity}
 
     def _scaled(self, x: Tensor) -> Tensor:
         """Levels 0 .. levels-1 to the range of tanh, [-1, 1]."""
@@ -238,6 +238,17 @@ class GAN(GenerativeModel, Samples, LatentsToImages):
                 images[piece] = ((y + 1) / 2 * (self.spec.levels - 1)).round().to(torch.uint8)
         return images
 
+    @torch.no_grad()
+    def examine(self, batch: Batch) -> dict[str, Tensor]:
+        """`diversity`, as the generator's turn logs it, of as many samples as there are images in `batch`.
+
+        None for a single image, or images that are all alike.
+        """
+        real = _spread(self._scaled(batch.x))
+        if not real:
+            return {}
+        return {"diversity": _spread(self._scaled(self.sample(len(batch.x)))) / real}
+
     def warnings(self, figures: Mapping[str, float]) -> list[str]:
         """A line where the discriminator has won, and one where the samples have become all alike."""
         found = []
@@ -260,6 +271,11 @@ class GAN(GenerativeModel, Samples, LatentsToImages):
                 "model.n_critic=5"
             )
         return found
+
+
+def _spread(images: Tensor) -> Tensor:
+    """[B, C, H, W] -> the mean over pixels of their standard deviation over the batch."""
+    return images.std(0, correction=0).mean()
 
 
 #: Inside the class `objective` is the setting.

@@ -308,6 +308,18 @@ def test_diversity_of_images_themselves_is_one_and_of_one_image_zero() -> None:
     assert model.generator_loss(real, 0)[1]["diversity"] > 2 * COLLAPSED
 
 
+def test_examining_gives_the_diversity_of_samples_and_nothing_where_images_are_alike() -> None:
+    model = gan().eval()
+    real = batch(n=64)
+    torch.manual_seed(1)
+    expected = (
+        scaled(model.sample(64)).std(0, correction=0).mean() / scaled(real.x).std(0, correction=0).mean()
+    )
+    torch.manual_seed(1)
+    assert model.examine(real) == {"diversity": expected}
+    assert model.examine(batch(n=1)) == {}
+
+
 def figures(d_real: float = 0.6, d_fake: float = 0.4, diversity: float = 0.9) -> dict[str, float]:
     return {
         "loss/discriminator/d_real": d_real,
