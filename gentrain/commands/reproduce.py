@@ -19,7 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from gentrain.api import Loaded, read_config
-from gentrain.commands import train
+from gentrain.commands import resuming, train
 from gentrain.commands.eval import measure
 from gentrain.commands.measures import METRICS
 from gentrain.commands.trained import ckpt_argument, device_of, next_command, open_model
@@ -129,14 +129,14 @@ def trained(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]
         config.resume, config.run_dir = str(folder), None
         # A run that was asked for fewer steps is not complete here.
         length = "train.steps" if config.train.epochs is None else "train.epochs"
-        changeable = [o for o in typed if plain_key(o) in train.CHANGEABLE and plain_key(o) != length]
+        changeable = [o for o in typed if plain_key(o) in resuming.CHANGEABLE and plain_key(o) != length]
         typed = [f"resume={folder}", f"{length}={OmegaConf.select(config, length)}", *changeable]
     else:
         config.run_dir = str(folder)
     before = changed_at(folder)
     try:
         train.run(config, typed, choices)
-    except train.Complete:
+    except resuming.Complete:
         print(f"trained {folder} is complete")
     finally:
         if changed_at(folder) != before:  # what was measured was another state of the run
@@ -160,7 +160,7 @@ def check_recipe(config: DictConfig, folder: Path) -> None:
     for section in RECIPE:
         old, new = (dict(leaves(one[section], section)) for one in plain)
         for key in [*new, *old]:
-            if old.get(key) != new.get(key) and key not in train.CHANGEABLE and key not in PLACES:
+            if old.get(key) != new.get(key) and key not in resuming.CHANGEABLE and key not in PLACES:
                 raise UserError(
                     f"{folder} was begun with {key}={old.get(key)}, now it is {new.get(key)}; remove the "
                     "folder, or choose another with run_dir="

@@ -10,8 +10,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from gentrain.api import check_complete, read_checkpoint, read_config
 from gentrain.commands.assemble import assemble
+from gentrain.commands.resuming import Complete, reopen, start_from
 from gentrain.commands.summary import print_dry_run, print_outcome, print_summary, warn_in_one_line
 from gentrain.config import build_source, conform
 from gentrain.errors import UserError
@@ -19,30 +19,10 @@ from gentrain.explain import plain_key
 from gentrain.schemas import TrainConfig
 from gentrain.training import capture, checkpoint, distributed, processor, randomness
 from gentrain.training import run as runs
-from gentrain.training.checkpoint import check_same_model
 from gentrain.training.distributed import World
 from gentrain.training.precision import pick_device, pick_precision
 from gentrain.training.run import Run
 from gentrain.training.trainer import Trainer
-
-#: What a resumed run may change without becoming another run.
-CHANGEABLE = (
-    "train.steps",
-    "train.epochs",
-    "train.log_every",
-    "train.eval_every",
-    "train.sample_every",
-    "train.checkpoint_every",
-    "train.cuda_graph",
-    "device",
-    "dataset.root",
-)
-#: What says how to resume, not how to train.
-HOW = ("resume", "resume_inexact", "trust", "dry_run")
-
-
-class Complete(UserError):
-    """The run to resume has nothing left to do."""
 
 
 def run(
@@ -158,69 +138,6 @@ def refuse_ours(typed: Sequence[str]) -> None:
             raise UserError(f"{key} is filled in by the command; choose a folder with run_dir=FOLDER")
         if override.startswith("~") and (key in TrainConfig.__dataclass_fields__ or key.startswith("train.")):
             raise UserError(f"{override}: {key} cannot be removed; give it another value")
-
-
-# Resume
-
-
-def reopen(
-    config: DictConfig, typed: Sequence[str]
-) -> tuple[Run, dict[str, Any] | None, DictConfig, list[str]]:
-    """The run to resume, its newest good state (None before the first checkpoint), and its config."""
-    place = str(config.resume)
-    path = Path(place).expanduser()
-    problems: list[str] = []
-    if path.is_file():
-        found: Any = (path, checkpoint.load(path))
-        run = runs.find_run(place)
-    else:
-        run = runs.find_run(place)
-        good = runs.newest_good(run)
-        found = good[:2] if good else None
-        problems = good[2] if good else []
-    if found is not None:
-        state = found[1]
-        check_complete(state, found[0])
-        saved = read_config(state["config"], found[0])
-    elif run.config.is_file():
-        saved, state = read_config(run.config.read_text(errors="replace"), run.config), None
-    else:
-        raise UserError(f"{run.folder} has neither a checkpoint nor a config.yaml to start over from")
-    for override in typed:
-        key = plain_key(override)
-        if key in HOW:
-            continue
-        asked = OmegaConf.select(config, key, default=None)
-        if key not in CHANGEABLE:
-            group = key in ("model", "dataset", "experiment")
-            if (saved.names[key] if group else OmegaConf.select(saved, key, default=None)) == (
-                override.partition("=")[2] if group else asked
-            ):
-                continue
-            refusal = f"{key} cannot change when a run is resumed; what can: {', '.join(CHANGEABLE)}"
-            if key.split(".")[0] not in ("model", "dataset", "experiment", "init"):  # the weights would fit
-                changed = override if asked is None else f"{key}={asked}"
-                words = shlex.join([f"init={run.folder}", changed])
-                refusal += f". For a new run from these weights: gentrain train {words}"
-            raise UserError(refusal)
-        OmegaConf.update(saved, key, asked)
-        if key == "train.steps":
-            saved.train.epochs = None
-    for key in HOW:
-        OmegaConf.update(saved, key, config[key])
-    saved.resume = None  # a resumed run is the same run
-    return run, state, conform(TrainConfig, saved), problems
-
-
-def start_from(trainer: Trainer, name: str, place: str) -> None:
-    """Take a checkpoint's weights into a new run; its averaged weights where it has them."""
-    path = runs.find_checkpoint(place)
-    state = read_checkpoint(path)
-    check_same_model(trainer.model, name, state, str(path))
-    weights = state["ema"] or state["model"]
-    trainer.model.load_state_dict(weights)
-    if trainer.ema:
-        trainer.ema.model.load_state_dict(weights)
 
 
 # The run folder
