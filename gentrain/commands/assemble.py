@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from gentrain.commands.length import check_schedules, saved_text
 from gentrain.config import build_model, build_optimizer, build_schedule
 from gentrain.contracts import GenerativeModel
 from gentrain.data.batches import Batches, in_order
@@ -47,7 +48,8 @@ def assemble(
         rank=world.rank,
         world=world.size,
     )
-    steps = batches.steps(settings.epochs) if settings.epochs else settings.steps
+    if settings.epochs:
+        settings.steps = batches.steps(settings.epochs)  # before anything asks for ${train.steps}
     randomness.seed_everything(seed)
     model = build_model(config.model, data.spec, trust).to(device)
     randomness.seed_everything(seed + 1)
@@ -56,6 +58,7 @@ def assemble(
     world.broadcast_module(model)
     ema = EMA(model, settings.ema) if settings.ema is not None else None
     updates = build_updates(config, model, precision, world, trust)
+    check_schedules(updates, settings.steps, quiet=not world.is_main)
     if settings.cuda_graph:
         capture.check_updates(updates)
     randomness.seed_everything(seed + 2 + 1_000_003 * world.rank)
@@ -67,13 +70,13 @@ def assemble(
         validation = partial(in_order, data, data.validation, device=device, **order)
 
     identity = {
-        "config": OmegaConf.to_yaml(config, resolve=True),
+        "config": saved_text(config),
         "names": OmegaConf.to_container(config.names),
         "spec": data.spec.to_dict(),
     }
     keys = ("batch_size", "log_every", "eval_every", "sample_every", "checkpoint_every", "keep")
     plan = Plan(
-        steps=steps,
+        steps=settings.steps,
         sample_count=settings.sample_count,
         seed=seed,
         **{key: settings[key] for key in keys},

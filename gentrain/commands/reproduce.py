@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from gentrain.api import Loaded, read_config
 from gentrain.commands import resuming, train
 from gentrain.commands.eval import measure
+from gentrain.commands.length import follow
 from gentrain.commands.measures import METRICS
 from gentrain.commands.trained import ckpt_argument, device_of, next_command, open_model
 from gentrain.config import conform, options
@@ -156,6 +157,8 @@ def check_recipe(config: DictConfig, folder: Path) -> None:
         UserError: the first key that differs, in both.
     """
     before = read_config((folder / "config.yaml").read_text(errors="replace"), folder / "config.yaml")
+    follow(before, before.train.steps)
+    before.train.steps = config.train.steps  # may change, and lengths with it
     plain: list[Any] = [OmegaConf.to_container(c, resolve=True) for c in (before, config)]
     for section in RECIPE:
         old, new = (dict(leaves(one[section], section)) for one in plain)

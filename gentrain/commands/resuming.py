@@ -10,11 +10,12 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from gentrain.api import check_complete, read_checkpoint, read_config
+from gentrain.commands.length import follow
 from gentrain.config import conform
 from gentrain.errors import UserError
 from gentrain.explain import plain_key
 from gentrain.schemas import TrainConfig
-from gentrain.training import checkpoint
+from gentrain.training import checkpoint, distributed
 from gentrain.training import run as runs
 from gentrain.training.checkpoint import check_same_model
 from gentrain.training.run import Run
@@ -63,6 +64,7 @@ def reopen(
         saved, state = read_config(run.config.read_text(errors="replace"), run.config), None
     else:
         raise UserError(f"{run.folder} has neither a checkpoint nor a config.yaml to start over from")
+    length = (saved.train.steps, saved.train.epochs)
     for override in typed:
         key = plain_key(override)
         if key in HOW:
@@ -83,6 +85,12 @@ def reopen(
         OmegaConf.update(saved, key, asked)
         if key == "train.steps":
             saved.train.epochs = None
+    another = (saved.train.steps, saved.train.epochs) != length
+    # A run that was given in epochs held its schedule against the default of train.steps: it keeps that.
+    if another or saved.train.epochs is None:
+        for setting in follow(saved, length[0]):
+            if another and distributed.launched_rank() == 0:
+                print(f"note    {setting} was the run's length: taken to follow it")
     for key in HOW:
         OmegaConf.update(saved, key, config[key])
     saved.resume = None  # a resumed run is the same run

@@ -8,16 +8,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from gentrain.api import read_config
 from gentrain.commands.assemble import assemble
+from gentrain.commands.length import changed_schedules, saved_text
 from gentrain.commands.resuming import Complete, reopen, start_from
 from gentrain.commands.summary import print_dry_run, print_outcome, print_summary, warn_in_one_line
 from gentrain.config import build_source, conform
 from gentrain.errors import UserError
 from gentrain.explain import plain_key
+from gentrain.files import replacing
 from gentrain.schemas import TrainConfig
-from gentrain.training import capture, checkpoint, distributed, processor, randomness
+from gentrain.training import capture, checkpoint, distributed, processor, provenance, randomness
 from gentrain.training import run as runs
 from gentrain.training.distributed import World
 from gentrain.training.precision import pick_device, pick_precision
@@ -58,6 +61,7 @@ def run(
         refuse_ours(typed)
         if config.names.model == "":
             config.names.update({g: choices.get(g) for g in ("model", "dataset", "experiment")})
+        config.made.update(commit=provenance.commit(), versions=provenance.versions())
         if any(plain_key(o) == "train.steps" for o in typed):
             if any(plain_key(o) == "train.epochs" for o in typed):
                 raise UserError("train.steps and train.epochs both say how long to train; give one")
@@ -91,8 +95,11 @@ def run(
             if world.is_main:
                 print_dry_run(config, trainer, place, previous)
             return {}
-        if state is not None:
-            trainer.load_state_dict(state, config.resume_inexact)
+        if state is not None and previous is not None:
+            changed = changed_schedules(read_config(state["config"], previous.folder), config)
+            for turn in changed if world.is_main else ():
+                print(f"note    schedule.{turn} is now that of a run of {trainer.plan.steps} steps")
+            trainer.load_state_dict(state, config.resume_inexact, changed)
             del state
         if trainer.step >= trainer.plan.steps and previous is not None:
             again = shlex.quote(f"resume={previous.folder}")
@@ -126,16 +133,21 @@ def train(trainer: Trainer, world: World) -> dict[str, Any]:
     return {"run": run.folder, "outcome": outcome}
 
 
+#: The sections that the command fills in, and what to type instead.
+OURS = {"names": "; choose a folder with run_dir=FOLDER", "made": ""}
+
+
 def refuse_ours(typed: Sequence[str]) -> None:
     """Refuse overrides of what is not for typing.
 
     Raises:
-        UserError: `names`, which the command fills in, or a whole section removed.
+        UserError: `names` or `made`, which the command fills in, or a whole section removed.
     """
     for override in typed:
         key = plain_key(override)
-        if key.split(".")[0] == "names":
-            raise UserError(f"{key} is filled in by the command; choose a folder with run_dir=FOLDER")
+        section = key.split(".")[0]
+        if section in OURS:
+            raise UserError(f"{key} is filled in by the command{OURS[section]}")
         if override.startswith("~") and (key in TrainConfig.__dataclass_fields__ or key.startswith("train.")):
             raise UserError(f"{override}: {key} cannot be removed; give it another value")
 
@@ -159,5 +171,6 @@ def open_run(config: DictConfig, world: World, base: Path | None) -> Run:
 
 
 def write_config(config: DictConfig, run: Run) -> None:
-    """The resolved configuration, from which a run killed before its first checkpoint starts over."""
-    run.config.write_text(OmegaConf.to_yaml(config, resolve=True))
+    """The configuration, from which a run killed before its first checkpoint starts over."""
+    with replacing(run.config) as temporary:
+        temporary.write_text(saved_text(config), encoding="utf-8", errors="surrogateescape")
