@@ -59,7 +59,7 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
                 f"{key}: gentrain reproduce goes on by itself; for a run of your own: gentrain train"
             )
     check_targets(config, experiment)
-    folder = Path(config.run_dir or runs.OUTPUTS / "reproduce" / runs.safe_name(experiment)).expanduser()
+    folder = runs.expanded(config.run_dir or runs.OUTPUTS / "reproduce" / runs.safe_name(experiment))
     again = command(experiment, typed)
     try:
         trained(config, typed, choices, folder)

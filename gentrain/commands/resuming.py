@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -46,7 +45,7 @@ def reopen(
 ) -> tuple[Run, dict[str, Any] | None, DictConfig, list[str]]:
     """The run to resume, its newest good state (None before the first checkpoint), and its config."""
     place = str(config.resume)
-    path = Path(place).expanduser()
+    path = runs.located(place)
     problems: list[str] = []
     if path.is_file():
         found: Any = (path, checkpoint.load(path))

@@ -74,8 +74,13 @@ def run(
     precision = pick_precision(config.precision, device)
     if config.train.cuda_graph:
         capture.check_run(device, precision.name, distributed.launched_size(), config.train.compile)
-    place = previous.folder if previous else Path(config.run_dir or base or runs.OUTPUTS).expanduser()
-    runs.check_writable(place)
+    place = previous.folder if previous else runs.expanded(config.run_dir or base or runs.OUTPUTS)
+    if previous is None:
+        runs.check_writable(place)
+    else:
+        instead = "a resumed run goes on in its own folder: copy that to where it can be written"
+        for folder in (place, previous.checkpoints):
+            runs.check_writable(folder, instead)
     if previous is not None and distributed.launched_rank() == 0 and not config.dry_run:
         previous.lock()
     processor.prepare(device)
