@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,11 +21,12 @@ from gentrain.errors import UserError
 from gentrain.explain import plain_key
 from gentrain.files import replacing
 from gentrain.schemas import TrainConfig
-from gentrain.training import capture, checkpoint, distributed, processor, provenance, randomness
+from gentrain.training import capture, checkpoint, distributed, processor, provenance, randomness, stopping
 from gentrain.training import run as runs
 from gentrain.training.distributed import World
 from gentrain.training.precision import pick_device, pick_precision
 from gentrain.training.run import Run
+from gentrain.training.stopping import Stopped
 from gentrain.training.trainer import Trainer
 
 
@@ -40,7 +42,7 @@ def run(
         base: where a sweep wants its run folders.
 
     Returns:
-        {"run": folder, "outcome": Outcome} (empty for a dry run).
+        {"run": folder, "outcome": Outcome} (empty for a dry run, or a restart that has nothing left to do).
 
     Raises:
         Complete: there is nothing left to train in the run to resume.
@@ -52,7 +54,8 @@ def run(
     state: dict[str, Any] | None = None
     problems: list[str] = []
     config = conform(TrainConfig, config)
-    if config.resume is None and (restarted := runs.restarted(config.run_dir)):
+    restarted = runs.restarted(config.run_dir) if config.resume is None else None
+    if restarted is not None:
         config.resume = str(restarted.folder)
         typed = []
     if config.resume is not None:
@@ -106,6 +109,9 @@ def run(
                 print(f"note    schedule.{turn} is now that of a run of {trainer.plan.steps} steps")
             trainer.load_state_dict(state, config.resume_inexact, changed)
             del state
+        if trainer.step >= trainer.plan.steps and restarted is not None:
+            print(f"trained {restarted.folder} is complete")
+            return {}
         if trainer.step >= trainer.plan.steps and previous is not None:
             again = shlex.quote(f"resume={previous.folder}")
             raise Complete(
@@ -131,6 +137,10 @@ def train(trainer: Trainer, world: World) -> dict[str, Any]:
         print(f"run     {run.folder} ({where})", flush=True)
     try:
         outcome = trainer.fit()
+    except Stopped as stopped:
+        if stopped.signum == signal.SIGUSR1 and world.is_main and (came := stopping.requeue()):
+            print(f"note    {came}", flush=True)
+        raise
     finally:
         run.release()
     if world.is_main:

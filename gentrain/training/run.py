@@ -217,7 +217,7 @@ def name_latest(folder: Path, places: Sequence[Path]) -> None:
 
 
 def restarted(run_dir: str | None) -> Run | None:
-    """The run that this torchrun launch began, in `run_dir` or outputs/, before one of its processes died."""
+    """The run that this launch began, in `run_dir` or outputs/, before it was started again."""
     launch = distributed.launch_id()
     if launch is None or not distributed.restarts():
         return None
