@@ -101,7 +101,7 @@ def run(
             if config.run_dir and previous is None:
                 runs.check_new(place)
             if world.is_main:
-                print_dry_run(config, trainer, place, previous)
+                print_dry_run(config, trainer, precision, place, previous)
             return {}
         if state is not None and previous is not None:
             changed = changed_schedules(read_config(state["config"], previous.folder), config)

@@ -93,7 +93,7 @@ def local_rank() -> int:
 
 
 def launch_id() -> str | None:
-    """Names one launch by torchrun or one command of a SLURM job, the same over restarts; None without both."""
+    """Names one launch by torchrun or one command of a SLURM job, the same over restarts; None without."""
     name = os.environ.get("TORCHELASTIC_RUN_ID")
     if name is None and "SLURM_JOB_ID" in os.environ:
         # A job's script may train several models: each goes on with its own.
