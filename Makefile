@@ -24,8 +24,8 @@ demo: $(STAMP) ## train a VAE on handwritten digits (under a minute) and write p
 	$(BIN)/gentrain interpolate
 	$(BIN)/gentrain eval
 	@echo
-	@echo "pictures in $$(readlink -f outputs/latest):"
-	@cd outputs/latest && ls -1 *.png
+	@echo "pictures in outputs/$$(cat outputs/latest):"
+	@cd "outputs/$$(cat outputs/latest)" && ls -1 *.png
 	@echo "more:  .venv/bin/gentrain train model=vae dataset=mnist     (downloads MNIST)"
 	@echo "       .venv/bin/gentrain train dataset=folder dataset.root=YOUR_IMAGES dataset.image_size=32"
 	@echo "       .venv/bin/tensorboard --logdir outputs"

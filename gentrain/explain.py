@@ -116,7 +116,9 @@ def valid_keys(verb: str, overrides: Sequence[str], dirs: Sequence[str]) -> list
             with initialize_config_dir(str(config_dir()), version_base="1.3"):
                 search = [f"hydra.searchpath=[{','.join(f'file://{Path(d).resolve()}' for d in dirs)}]"]
                 leaves = leaves_of(compose(verb, overrides=attempt + (search if dirs else [])))
-                return [leaf for leaf in leaves if not leaf.startswith("names.")]  # ours to fill in
+                return [
+                    leaf for leaf in leaves if not leaf.startswith(("names.", "made."))
+                ]  # ours to fill in
         except Exception:  # the chosen option may be what is wrong
             GlobalHydra.instance().clear()
     return []

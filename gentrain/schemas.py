@@ -87,6 +87,16 @@ class Names:
 
 
 @dataclass
+class Made:
+    """With what a run was begun."""
+
+    # The commit of gentrain's checkout, `-dirty` where files differed from it. None: it ran from no checkout.
+    commit: Optional[str] = None
+    # Of gentrain, Python, torch, torchvision and numpy. Empty: begun before this was kept.
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
 class Target:
     """A figure that an experiment is held against (`targets`, a list)."""
 
@@ -129,6 +139,8 @@ class TrainConfig:
     train: TrainSection = field(default_factory=TrainSection)
     # What was chosen; filled in by the command.
     names: Names = field(default_factory=Names)
+    # With what it was begun; filled in by the command.
+    made: Made = field(default_factory=Made)
     # Seeds everything: weights, noise, the order of the images.
     seed: int = knob(0, at_least=0, below=2**63)
     # auto, cpu, cuda, cuda:N or mps; auto takes the best there is.

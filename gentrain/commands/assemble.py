@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from gentrain.commands.length import check_schedules, saved_text
 from gentrain.config import build_model, build_optimizer, build_schedule
 from gentrain.contracts import GenerativeModel
 from gentrain.data.batches import Batches, in_order
@@ -54,7 +55,8 @@ def assemble(
         rank=world.rank,
         world=world.size,
     )
-    steps = batches.steps(settings.epochs) if settings.epochs else settings.steps
+    if settings.epochs:
+        settings.steps = batches.steps(settings.epochs)  # before anything asks for ${train.steps}
     randomness.seed_everything(seed)
     model = build_model(config.model, data.spec, trust).to(device)
     randomness.seed_everything(seed + 1)
@@ -63,6 +65,7 @@ def assemble(
     world.broadcast_module(model)
     ema = EMA(model, settings.ema) if settings.ema is not None else None
     updates = build_updates(config, model, precision, world, trust)
+    check_schedules(updates, settings.steps, quiet=not world.is_main)
     if settings.cuda_graph:
         capture.check_updates(updates)
     randomness.seed_everything(seed + 2 + 1_000_003 * world.rank)
@@ -74,7 +77,7 @@ def assemble(
         validation = partial(in_order, data, data.validation, device=device, **order)
 
     identity = {
-        "config": OmegaConf.to_yaml(config, resolve=True),
+        "config": saved_text(config),
         "names": OmegaConf.to_container(config.names),
         "spec": data.spec.to_dict(),
         "data": data.identity.to_dict(record) if data.identity else None,
@@ -90,7 +93,7 @@ def assemble(
         *("minutes", "patience", "say_seconds"),
     )
     plan = Plan(
-        steps=steps,
+        steps=settings.steps,
         sample_count=settings.sample_count,
         seed=seed,
         train_images=len(data.train),

@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from gentrain.api import Loaded, read_config
 from gentrain.commands import resuming, train
 from gentrain.commands.eval import measure
+from gentrain.commands.length import follow
 from gentrain.commands.measures import METRICS
 from gentrain.commands.trained import ckpt_argument, device_of, next_command, open_model
 from gentrain.config import conform, options
@@ -58,7 +59,7 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
                 f"{key}: gentrain reproduce goes on by itself; for a run of your own: gentrain train"
             )
     check_targets(config, experiment)
-    folder = Path(config.run_dir or runs.OUTPUTS / "reproduce" / runs.safe_name(experiment)).expanduser()
+    folder = runs.expanded(config.run_dir or runs.OUTPUTS / "reproduce" / runs.safe_name(experiment))
     again = command(experiment, typed)
     try:
         trained(config, typed, choices, folder)
@@ -156,6 +157,8 @@ def check_recipe(config: DictConfig, folder: Path) -> None:
         UserError: the first key that differs, in both.
     """
     before = read_config((folder / "config.yaml").read_text(errors="replace"), folder / "config.yaml")
+    follow(before, before.train.steps)
+    before.train.steps = config.train.steps  # may change, and lengths with it
     plain: list[Any] = [OmegaConf.to_container(c, resolve=True) for c in (before, config)]
     for section in RECIPE:
         old, new = (dict(leaves(one[section], section)) for one in plain)

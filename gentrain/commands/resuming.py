@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from gentrain.api import check_complete, read_checkpoint, read_config
+from gentrain.commands.length import follow
 from gentrain.config import conform
 from gentrain.errors import UserError
 from gentrain.explain import plain_key
 from gentrain.schemas import TrainConfig
-from gentrain.training import checkpoint
+from gentrain.training import checkpoint, distributed
 from gentrain.training import run as runs
 from gentrain.training.checkpoint import check_same_model
 from gentrain.training.run import Run
@@ -52,7 +52,7 @@ def reopen(
 ) -> tuple[Run, dict[str, Any] | None, DictConfig, list[str]]:
     """The run to resume, its newest good state (None before the first checkpoint), and its config."""
     place = str(config.resume)
-    path = Path(place).expanduser()
+    path = runs.located(place)
     problems: list[str] = []
     if path.is_file():
         found: Any = (path, checkpoint.load(path))
@@ -70,6 +70,7 @@ def reopen(
         saved, state = read_config(run.config.read_text(errors="replace"), run.config), None
     else:
         raise UserError(f"{run.folder} has neither a checkpoint nor a config.yaml to start over from")
+    length = (saved.train.steps, saved.train.epochs)
     for override in typed:
         key = plain_key(override)
         if key in HOW:
@@ -90,6 +91,12 @@ def reopen(
         OmegaConf.update(saved, key, asked)
         if key == "train.steps":
             saved.train.epochs = None
+    another = (saved.train.steps, saved.train.epochs) != length
+    # A run that was given in epochs held its schedule against the default of train.steps: it keeps that.
+    if another or saved.train.epochs is None:
+        for setting in follow(saved, length[0]):
+            if another and distributed.launched_rank() == 0:
+                print(f"note    {setting} was the run's length: taken to follow it")
     for key in HOW:
         OmegaConf.update(saved, key, config[key])
     saved.resume = None  # a resumed run is the same run

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shlex
+import warnings
 from pathlib import Path
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from gentrain.commands.footprint import footprint
 from gentrain.commands.trained import next_command
 from gentrain.contracts import GenerativeModel
 from gentrain.data.batches import Batches
@@ -18,6 +20,10 @@ from gentrain.training.plan import Outcome
 from gentrain.training.precision import Precision
 from gentrain.training.run import Run
 from gentrain.training.trainer import Trainer
+
+#: More passes than these over fewer images than these are warned of; no default of ours makes them.
+MANY_EPOCHS = 500
+FEW_IMAGES = 10_000
 
 
 def print_summary(
@@ -40,23 +46,39 @@ def print_summary(
     print(f"model   {config.names.model}, {count:,} parameters")
     print(f"device  {device} ({name}), {precision.name}, {trainer.world.size} process(es)")
     print(f"train   {plan.steps} steps of {plan.batch_size} images ({epochs:.1f} epochs)", flush=True)
+    if epochs > MANY_EPOCHS and len(data.train.images) < FEW_IMAGES:
+        warnings.warn(
+            f"{epochs:.0f} epochs over {len(data.train.images):,} images: a model knows so few by heart long "
+            "before, and makes nothing else; train.epochs=100 is a length to begin with",
+            stacklevel=2,
+        )
 
 
-def print_dry_run(config: DictConfig, trainer: Trainer, place: Path, previous: Run | None) -> None:
+def print_dry_run(
+    config: DictConfig, trainer: Trainer, precision: Precision, place: Path, previous: Run | None
+) -> None:
     """The rest of what a dry run shows."""
-    settings = trainer.plan
-    size = checkpoint.bytes_of(trainer.state_dict())
-    # Adam's two moments do not exist before the first step.
-    size += 2 * checkpoint.bytes_of(list(trainer.model.parameters()))
-    kept = settings.keep + 2
+    found = footprint(config, trainer, precision)
+    size, kept = found.checkpoint, trainer.plan.keep + 2
+    images = config.train.batch_size // (config.train.accumulate * trainer.world.size)
     target = place if previous or config.run_dir else place / f"{config.names.model}-{config.names.dataset}"
     print(f"output  {target}")
     print(
         f"disk    {size * kept / 2**20:.1f} MiB at most for checkpoints "
-        f"({size / 2**20:.1f} MiB each, {kept} at once), {checkpoint.free_space(Path())}"
+        f"({size / 2**20:.1f} MiB each, {kept} at once), {checkpoint.free_space(existing(target))}"
     )
+    print(
+        f"memory  about {found.memory / 2**20:.1f} MiB{' of each process' if trainer.world.size > 1 else ''} "
+        f"for a step on {images} images at once (MiB: {found.in_words()})"
+    )
+    print("        and what it does not count: torch itself, its workspaces, the data, evaluation, pictures")
     print("\n" + OmegaConf.to_yaml(config, resolve=True), end="")
     print("dry run: nothing was written. Type the same line without dry_run=true")
+
+
+def existing(place: Path) -> Path:
+    """`place`, or the nearest folder above it that is there."""
+    return next(folder for folder in (place.absolute(), *place.absolute().parents) if folder.exists())
 
 
 def print_outcome(outcome: Outcome, run: Run, model: GenerativeModel) -> None:

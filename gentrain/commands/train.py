@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from gentrain.api import read_config
 from gentrain.commands.assemble import assemble
+from gentrain.commands.length import changed_schedules, saved_text
 from gentrain.commands.resuming import Complete, reopen, start_from
 from gentrain.commands.same_data import PLACE, reconciled, section
 from gentrain.commands.summary import print_dry_run, print_outcome, print_summary
@@ -18,13 +21,15 @@ from gentrain.config import build_source, conform
 from gentrain.data.source import Data
 from gentrain.errors import UserError
 from gentrain.explain import plain_key
+from gentrain.files import replacing
 from gentrain.saying import warn_in_one_line
 from gentrain.schemas import TrainConfig
-from gentrain.training import capture, checkpoint, distributed, processor, randomness
+from gentrain.training import capture, checkpoint, distributed, processor, provenance, randomness, stopping
 from gentrain.training import run as runs
 from gentrain.training.distributed import World
 from gentrain.training.precision import pick_device, pick_precision
 from gentrain.training.run import Run
+from gentrain.training.stopping import Stopped
 from gentrain.training.trainer import Trainer
 
 
@@ -40,7 +45,7 @@ def run(
         base: where a sweep wants its run folders.
 
     Returns:
-        {"run": folder, "outcome": Outcome} (empty for a dry run).
+        {"run": folder, "outcome": Outcome} (empty for a dry run, or a restart that has nothing left to do).
 
     Raises:
         Complete: there is nothing left to train in the run to resume.
@@ -52,7 +57,8 @@ def run(
     state: dict[str, Any] | None = None
     problems: list[str] = []
     config = conform(TrainConfig, config)
-    if config.resume is None and (restarted := runs.restarted(config.run_dir)):
+    restarted = runs.restarted(config.run_dir) if config.resume is None else None
+    if restarted is not None:
         config.resume = str(restarted.folder)
         typed = []
     if config.resume is not None:
@@ -61,6 +67,7 @@ def run(
         refuse_ours(typed)
         if config.names.model == "":
             config.names.update({g: choices.get(g) for g in ("model", "dataset", "experiment")})
+        config.made.update(commit=provenance.commit(), versions=provenance.versions())
         if any(plain_key(o) == "train.steps" for o in typed):
             if any(plain_key(o) == "train.epochs" for o in typed):
                 raise UserError("train.steps and train.epochs both say how long to train; give one")
@@ -73,8 +80,13 @@ def run(
     precision = pick_precision(config.precision, device)
     if config.train.cuda_graph:
         capture.check_run(device, precision.name, distributed.launched_size(), config.train.compile)
-    place = previous.folder if previous else Path(config.run_dir or base or runs.OUTPUTS).expanduser()
-    runs.check_writable(place)
+    place = previous.folder if previous else runs.expanded(config.run_dir or base or runs.OUTPUTS)
+    if previous is None:
+        runs.check_writable(place)
+    else:
+        instead = "a resumed run goes on in its own folder: copy that to where it can be written"
+        for folder in (place, previous.checkpoints):
+            runs.check_writable(folder, instead)
     if previous is not None and distributed.launched_rank() == 0 and not config.dry_run:
         previous.lock()
     processor.prepare(device, config.threads)
@@ -93,12 +105,18 @@ def run(
             if config.run_dir and previous is None:
                 runs.check_new(place)
             if world.is_main:
-                print_dry_run(config, trainer, place, previous)
+                print_dry_run(config, trainer, precision, place, previous)
             return {}
-        if state is not None:
-            trainer.load_state_dict(state, config.resume_inexact)
+        if state is not None and previous is not None:
+            changed = changed_schedules(read_config(state["config"], previous.folder), config)
+            for turn in changed if world.is_main else ():
+                print(f"note    schedule.{turn} is now that of a run of {trainer.plan.steps} steps")
+            trainer.load_state_dict(state, config.resume_inexact, changed)
             del state
         if previous is not None and trainer.evaluated and (ended := trainer.ended()):
+            if restarted is not None:
+                print(f"trained {restarted.folder} is complete")
+                return {}
             again = shlex.quote(f"resume={previous.folder}")
             why = f" ({ended.reason})" if ended.reason else ""
             raise Complete(
@@ -146,6 +164,10 @@ def train(trainer: Trainer, world: World) -> dict[str, Any]:
         print(f"run     {run.folder} ({where})", flush=True)
     try:
         outcome = trainer.fit()
+    except Stopped as stopped:
+        if stopped.signum == signal.SIGUSR1 and world.is_main and (came := stopping.requeue()):
+            print(f"note    {came}", flush=True)
+        raise
     finally:
         run.release()
     if world.is_main:
@@ -153,16 +175,21 @@ def train(trainer: Trainer, world: World) -> dict[str, Any]:
     return {"run": run.folder, "outcome": outcome}
 
 
+#: The sections that the command fills in, and what to type instead.
+OURS = {"names": "; choose a folder with run_dir=FOLDER", "made": ""}
+
+
 def refuse_ours(typed: Sequence[str]) -> None:
     """Refuse overrides of what is not for typing.
 
     Raises:
-        UserError: `names`, which the command fills in, or a whole section removed.
+        UserError: `names` or `made`, which the command fills in, or a whole section removed.
     """
     for override in typed:
         key = plain_key(override)
-        if key.split(".")[0] == "names":
-            raise UserError(f"{key} is filled in by the command; choose a folder with run_dir=FOLDER")
+        section = key.split(".")[0]
+        if section in OURS:
+            raise UserError(f"{key} is filled in by the command{OURS[section]}")
         if override.startswith("~") and (key in TrainConfig.__dataclass_fields__ or key.startswith("train.")):
             raise UserError(f"{override}: {key} cannot be removed; give it another value")
 
@@ -186,5 +213,6 @@ def open_run(config: DictConfig, world: World, base: Path | None) -> Run:
 
 
 def write_config(config: DictConfig, run: Run) -> None:
-    """The resolved configuration, from which a run killed before its first checkpoint starts over."""
-    run.config.write_text(OmegaConf.to_yaml(config, resolve=True))
+    """The configuration, from which a run killed before its first checkpoint starts over."""
+    with replacing(run.config) as temporary:
+        temporary.write_text(saved_text(config), encoding="utf-8", errors="surrogateescape")

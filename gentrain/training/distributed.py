@@ -5,7 +5,9 @@ Tensors on the CPU travel over gloo, tensors on a GPU over NCCL, in one process 
 
 from __future__ import annotations
 
+import hashlib
 import os
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -91,15 +93,20 @@ def local_rank() -> int:
 
 
 def launch_id() -> str | None:
-    """Names one torchrun launch, the same over its restarts; None without torchrun."""
+    """Names one launch by torchrun or one command of a SLURM job, the same over restarts; None without."""
     name = os.environ.get("TORCHELASTIC_RUN_ID")
+    if name is None and "SLURM_JOB_ID" in os.environ:
+        # A job's script may train several models: each goes on with its own.
+        words = hashlib.sha256("\0".join(sys.argv[1:]).encode(errors="surrogateescape")).hexdigest()
+        return f"slurm-{os.environ['SLURM_JOB_ID']}-{words}"
     # Without --standalone or --rdzv_id every launch is called "none": then by the launcher's pid.
     return f"none-{os.getppid()}" if name == "none" else name
 
 
 def restarts() -> int:
-    """How often torchrun has started this process again after a failure."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+    """How often torchrun has started this process, or SLURM its job, again."""
+    counts = ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")
+    return sum(int(os.environ.get(count, "0")) for count in counts)
 
 
 def start(device: torch.device) -> World:

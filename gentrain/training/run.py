@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import secrets
 import shlex
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from gentrain.errors import CorruptFile, UserError
-from gentrain.training import checkpoint, distributed
+from gentrain.training import checkpoint, distributed, latest
 
 OUTPUTS = Path("outputs")
 
@@ -25,8 +24,12 @@ def safe_name(name: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name.replace("/", "_"), flags=re.ASCII).strip(".") or "run"
 
 
-def check_writable(place: Path) -> None:
+def check_writable(place: Path, instead: str = "choose another run_dir") -> None:
     """Refuse a place where no folder can be made, before any data are read. Leaves nothing behind.
+
+    Args:
+        place: a folder that need not exist.
+        instead: what to do about it.
 
     Raises:
         UserError: the first existing parent and what is wrong with it.
@@ -35,14 +38,24 @@ def check_writable(place: Path) -> None:
     while not parent.exists() and not parent.is_symlink():
         parent = parent.parent
     if not parent.is_dir():
-        raise UserError(f"cannot write to {place}: {parent} is not a folder; choose another run_dir")
+        raise UserError(f"cannot write to {place}: {parent} is not a folder; {instead}")
     # os.access says yes to root on a read-only file system: try.
     try:
         os.rmdir(tempfile.mkdtemp(prefix=".gentrain-", dir=parent))
     except OSError as error:
-        raise UserError(
-            f"cannot write to {place}: {parent}: {error.strerror}; choose another run_dir"
-        ) from error
+        raise UserError(f"cannot write to {place}: {parent}: {error.strerror}; {instead}") from error
+
+
+def expanded(place: str | Path) -> Path:
+    """`place` with the user's folder for `~`.
+
+    Raises:
+        UserError: the user has none.
+    """
+    try:
+        return Path(place).expanduser()
+    except RuntimeError as error:  # neither HOME nor an entry for this user
+        raise UserError(f"{place}: ~ stands for no folder here ({error}); give the whole path") from error
 
 
 @dataclass
@@ -99,10 +112,13 @@ class Run:
         lock = FileLock(self.folder / ".lock", timeout=0)
         try:
             lock.acquire()
+            owner.unlink(missing_ok=True)  # it may be another user's
+            owner.write_text(f"{os.getpid()}\n")
         except Timeout:
             pid = owner.read_text().strip() if owner.is_file() else "unknown"
             raise UserError(f"{self.folder} is in use by pid {pid}; wait for it or stop it") from None
-        owner.write_text(f"{os.getpid()}\n")
+        except OSError as error:
+            raise UserError(f"cannot lock {self.folder}: {error.filename}: {error.strerror}") from error
         self._lock = lock
 
     def release(self) -> None:
@@ -143,7 +159,7 @@ def create(
     base: Path | None = None,
     now: datetime | None = None,
 ) -> Run:
-    """Make a new run folder, lock it and point `latest` at it.
+    """Make a new run folder, lock it and let `latest` name it.
 
     Args:
         model, dataset: names for outputs/<model>-<dataset>/<date>_<time>.
@@ -155,7 +171,7 @@ def create(
         UserError: `run_dir` holds something, or nothing can be written there.
     """
     if run_dir is not None:
-        folder = Path(run_dir).expanduser()
+        folder = expanded(run_dir)
         check_writable(folder)
         check_new(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -170,10 +186,7 @@ def create(
     run.checkpoints.mkdir(exist_ok=True)
     if launch := distributed.launch_id():
         (folder / ".launch").write_text(launch)
-    if run_dir is None and base is None:
-        point(folder.parent / "latest", Path(folder.name))
-    OUTPUTS.mkdir(exist_ok=True)
-    point(OUTPUTS / "latest", Path(os.path.relpath(folder.resolve(), OUTPUTS.resolve())))
+    name_latest(folder, [OUTPUTS] if run_dir is not None or base is not None else [OUTPUTS, folder.parent])
     return run
 
 
@@ -189,24 +202,35 @@ def exclusive(parent: Path, name: str) -> Path:
             number += 1
 
 
-def point(link: Path, target: Path) -> None:
-    """Make the symbolic link `link` lead to `target`, replacing it at once."""
-    temporary = link.with_name(f".{link.name}.{secrets.token_hex(4)}")
-    with contextlib.suppress(OSError):  # a file system without symbolic links: then by folder names
-        temporary.symlink_to(target)
-        os.replace(temporary, link)
+def name_latest(folder: Path, places: Sequence[Path]) -> None:
+    """Let `latest` in each of `places` name the run in `folder`, or say that it cannot."""
+    for place in places:
+        try:
+            place.mkdir(exist_ok=True)
+            latest.tidy(place)
+            latest.point(place / latest.NAME, folder)
+        except OSError as error:
+            print(
+                f"note    {place / latest.NAME} cannot be written ({error.strerror}): "
+                f"name this run by its folder, {folder}"
+            )
 
 
 def restarted(run_dir: str | None) -> Run | None:
-    """The run that this torchrun launch began, in `run_dir` or outputs/, before one of its processes died."""
+    """The run that this launch began, in `run_dir` or outputs/, before it was started again."""
     launch = distributed.launch_id()
     if launch is None or not distributed.restarts():
         return None
-    markers = [Path(run_dir).expanduser() / ".launch"] if run_dir else sorted(OUTPUTS.rglob(".launch"))
+    markers = [expanded(run_dir) / ".launch"] if run_dir else sorted(_own(OUTPUTS, ".launch"))
     for marker in filter(Path.is_file, reversed(markers)):
         if marker.read_text() == launch:
             return Run(marker.parent)
     return None
+
+
+def _own(outputs: Path, name: str) -> list[Path]:
+    """The files `name` of the runs in `outputs`, without those of a run that was copied as `latest`."""
+    return [file for file in outputs.rglob(name) if latest.NAME not in file.parts]
 
 
 def short(path: Path) -> Path:
@@ -222,28 +246,39 @@ def find_run(place: str) -> Run:
     Raises:
         UserError: there is none.
     """
-    if place == "latest":
-        newest = OUTPUTS / "latest"
-        if not newest.is_dir():
-            runs = sorted(OUTPUTS.glob("*/*/config.yaml"), key=lambda f: f.stat().st_mtime_ns)
-            if not runs:
-                raise UserError(
-                    f"no run in {OUTPUTS.absolute()} yet; train one: gentrain train; or give ckpt=FILE"
-                )
-            return Run(runs[-1].parent)
+    if place == latest.NAME:
+        newest = latest.run_of(OUTPUTS)
+        if newest is None:
+            raise UserError(
+                f"no run in {OUTPUTS.absolute()} yet; train one: gentrain train; or give ckpt=FILE"
+            )
         return Run(short(newest))
-    path = Path(place).expanduser()
-    if path.is_file() and path.resolve().parent.name == "checkpoints":
+    path = located(place)
+    if path.is_file():
+        if path.resolve().parent.name != "checkpoints":
+            raise UserError(
+                f"{path} lies in no run folder, so there is nothing to go on with; for a new run from its "
+                f"weights: gentrain train {shlex.quote(f'init={path}')}"
+            )
         return Run(short(path.resolve().parent.parent))
     folder = short(path)
     if not folder.is_dir():
         raise UserError(f"no run at {path}")
     if not (folder / "config.yaml").is_file() and not (folder / "checkpoints").is_dir():
-        inner = folder / "latest"
-        if inner.is_dir():
-            return Run(short(inner))
-        raise UserError(f"{path} is not a run folder: it has no config.yaml")
+        inner = latest.run_of(folder, ["*"])
+        if inner is None:
+            raise UserError(f"{path} is not a run folder: it has no config.yaml")
+        return Run(short(inner))
     return Run(folder)
+
+
+def located(place: str) -> Path:
+    """The path that `place` means: `~` and every `latest` on it followed.
+
+    Raises:
+        UserError: it leads nowhere.
+    """
+    return latest.through(expanded(place))
 
 
 def find_checkpoint(place: str) -> Path:
@@ -252,14 +287,16 @@ def find_checkpoint(place: str) -> Path:
     Raises:
         UserError: there is none.
     """
-    path = Path(place).expanduser()
-    if place != "latest" and path.is_file():
-        return path
+    if place != latest.NAME:
+        path = located(place)
+        if path.is_file():
+            return path
+        place = str(path)
     run = find_run(place)
     if found := last_of(run):
         return found
-    if place == "latest":  # it has just begun, or failed: the newest that has something to show
-        others = sorted(OUTPUTS.rglob("checkpoints/last.pt"), key=lambda f: f.stat().st_mtime_ns)
+    if place == latest.NAME:  # it has just begun, or failed: the newest that has something to show
+        others = sorted(_own(OUTPUTS, "checkpoints/last.pt"), key=lambda f: f.stat().st_mtime_ns)
         if others:
             print(f"note    {run.folder} has no checkpoint; taking {others[-1].parent.parent}")
             return others[-1]

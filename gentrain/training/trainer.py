@@ -10,7 +10,7 @@ from __future__ import annotations
 import shlex
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -342,26 +342,29 @@ class Trainer:
         self._tracker.sync()
         keep_checkpoint(self.run, state, best, self.plan.keep)
 
-    def load_state_dict(self, state: dict[str, Any], inexact: bool = False) -> None:
+    def load_state_dict(
+        self, state: dict[str, Any], inexact: bool = False, anew: Collection[str] = ()
+    ) -> None:
         """Take up a run where `state` left it.
 
         Args:
             state: of `state_dict`.
             inexact: go on without random state.
+            anew: turns whose schedule is another one than in `state`: it goes on as if it had always been.
 
         Raises:
             UserError: state of another model, or without random state.
         """
         check_same_model(self.model, self.identity["names"].get("model", "model"), state)
         try:
-            self._restore(state, inexact)
+            self._restore(state, inexact, anew)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise UserError(
                 "the checkpoint does not hold what going on from it needs "
                 f"({type(error).__name__}: {error}); start a new run from its weights with init="
             ) from error
 
-    def _restore(self, state: dict[str, Any], inexact: bool) -> None:
+    def _restore(self, state: dict[str, Any], inexact: bool, anew: Collection[str]) -> None:
         self.model.load_state_dict(state["model"])
         if self.ema:
             if state["ema"] is None:
@@ -369,6 +372,8 @@ class Trainer:
             self.ema.model.load_state_dict(state["ema"])
         for update in self.updates:
             turn = dict(state["turns"][update.turn.name])
+            if update.turn.name in anew:
+                turn["schedule"] = None
             sums = turn.pop("rank_sums")
             update.load_state_dict({**turn, "sums": sums[min(self.world.rank, len(sums) - 1)]})
         self.step, self.best = state["step"], state["best"]

@@ -9,6 +9,7 @@ written in place, so that a step can be captured and replayed (`steps.py`).
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -26,6 +27,10 @@ from gentrain.training.precision import Precision
 #: DistributedDataParallel's name for "broadcast buffers before each forward"; torch 2.15 renamed it.
 _NAMES = inspect.signature(DistributedDataParallel).parameters
 BUFFERS = "forward_sync_buffers" if "forward_sync_buffers" in _NAMES else "broadcast_buffers"
+
+
+#: What torch's schedules set in a parameter group.
+_SCHEDULED = ("lr", "momentum", "betas")
 
 
 class TurnModule(nn.Module):
@@ -230,9 +235,13 @@ class TurnUpdate:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Inverse of `state_dict`."""
+        """Inverse of `state_dict`; a schedule of which `state` has None is run from its beginning."""
+        anew = self.schedule is not None and state["schedule"] is None
+        rates = self._rates_after(state["updates"]) if anew else []
         self.optimizer.load_state_dict(state["optimizer"])
-        if self.schedule is not None:
+        for group, values in zip(self.optimizer.param_groups, rates, strict=anew):
+            group.update(values)
+        if self.schedule is not None and not anew:
             self.schedule.load_state_dict(state["schedule"])
         if self.scaler.is_enabled() and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
@@ -241,6 +250,15 @@ class TurnUpdate:
         self._count = state["count"].to(self.device, copy=True)
         self._skips_in_a_row = state["skips_in_a_row"].to(self.device, copy=True)
         self._bad_values = torch.zeros_like(self._sums)
+
+    def _rates_after(self, updates: int) -> list[dict[str, Any]]:
+        """What the fresh schedule has set in each parameter group after so many updates."""
+        assert self.schedule is not None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that the optimiser has not stepped
+            for _ in range(updates):
+                self.schedule.step()
+        return [{k: group[k] for k in _SCHEDULED if k in group} for group in self.optimizer.param_groups]
 
 
 @torch.no_grad()

@@ -346,3 +346,16 @@ def wait_for(file: Path) -> None:
     while not file.exists():
         assert time.monotonic() < deadline, f"{file} was not made"
         time.sleep(0.05)
+
+
+def test_a_longer_recipe_goes_on_with_the_schedule_of_its_length(reproduce: Callable[..., Ended]) -> None:
+    cosine = [
+        "+schedule.main._target_=torch.optim.lr_scheduler.CosineAnnealingLR",
+        "+schedule.main.T_max=${train.steps}",
+    ]
+    assert reproduce(*cosine).status == 0
+    longer = reproduce(*cosine, "train.steps=30")
+    assert longer.status == 0, longer.err
+    assert "schedule.main is now that of a run of 30 steps" in longer.out
+    lines = [json.loads(line) for line in (FOLDER / "metrics.jsonl").read_text().splitlines()]
+    assert [line["lr/main"] for line in lines if "lr/main" in line][-1] == 0

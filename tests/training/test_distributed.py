@@ -14,6 +14,8 @@ import torch
 from comparing import metrics, same, same_end
 from running import COMMON, LONG, MODELS, OFTEN, SUPPORT, environment, toy, wait_for
 
+from gentrain.training import latest
+
 RANKS = str(SUPPORT / "ranks.py")
 
 
@@ -105,7 +107,7 @@ def test_one_rank_dies_the_others_end_and_a_restart_resumes(tmp_path: Path) -> N
     finish(process)
     run = last.parent.parent
     assert len(list(run.parent.glob("2*"))) == 1, "the restart goes on in the same folder"
-    same_end((whole / "outputs/toy_gan-digits/latest").resolve(), run)
+    same_end(latest.through(whole / "outputs/toy_gan-digits/latest"), run)
 
     process = torchrun(ended, 2, *arguments[:-1], "train.steps=1000000")
     kill_one(process, ended)
@@ -118,10 +120,11 @@ def test_one_rank_dies_the_others_end_and_a_restart_resumes(tmp_path: Path) -> N
 
 def kill_one(process: subprocess.Popen[str], folder: Path) -> Path:
     """SIGKILL the second rank once there is a checkpoint; returns the checkpoint's path."""
-    latest = folder / "outputs" / "latest" / "checkpoints" / "last.pt"
-    wait_for(latest, process)
+    wait_for(folder / "outputs" / "latest", process)
+    last = latest.through(folder / "outputs" / "latest") / "checkpoints" / "last.pt"
+    wait_for(last, process)
     os.kill(workers(process)[-1], signal.SIGKILL)
-    return latest.resolve()
+    return last.resolve()
 
 
 @pytest.mark.parametrize(("words", "status"), [(["--version"], 0), (["trian"], 2)])

@@ -24,7 +24,7 @@ def test_twenty_runs_in_one_second_get_twenty_folders(workplace: Path) -> None:
         made = list(pool.map(lambda _: run.create("vae", "digits", now=NOW).folder, range(20)))
     assert len({f.name for f in made}) == 20
     assert all(f.is_dir() for f in made)
-    assert (workplace / "outputs/vae-digits/latest").resolve() in {f.resolve() for f in made}
+    assert run.find_run("outputs/vae-digits/latest").folder in made
 
 
 @pytest.mark.parametrize("name", ["a/b", "a b", "a=b,c(d)", "../x", "ä"])
