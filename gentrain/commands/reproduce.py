@@ -243,7 +243,6 @@ def entry(target: DictConfig, obtained: float, figures: Mapping[str, Any], figur
     """One target beside what was obtained."""
     wanted, sign = (target.at_most, 1) if target.at_most is not None else (target.at_least, -1)
     excess = sign * (obtained - wanted)  # how much worse
-    images = figures.get("images")
     return {
         "published": target.published,
         "wanted": f"{'at most' if sign > 0 else 'at least'} {wanted:g}",
@@ -251,13 +250,19 @@ def entry(target: DictConfig, obtained: float, figures: Mapping[str, Any], figur
         "stderr": figures.get(f"{figure}_stderr"),
         "tolerance": target.tolerance,
         "verdict": verdict(excess, target.tolerance, target.published is not None),
-        "estimator": ", ".join(
-            filter(
-                None, [figures.get("kind"), f"{target.split}, {images:,} images" if images else target.split]
-            )
-        ),
+        "estimator": estimator(target.split, figures),
         "source": target.source,
     }
+
+
+def estimator(split: str, figures: Mapping[str, Any]) -> str:
+    """What a figure is of: "IWAE-5000, mnist test, 10,000 images, 2 levels, binarize=dynamic"."""
+    parts = [figures.get("kind"), " ".join(filter(None, [figures.get("dataset"), split]))]
+    if images := figures.get("images"):
+        parts.append(f"{images:,} images")
+    if "levels" in figures:
+        parts.append(f"{figures['levels']} levels, binarize={figures['binarize']}")
+    return ", ".join(filter(None, parts))
 
 
 def verdict(excess: float, tolerance: float, published: bool) -> str:

@@ -73,10 +73,10 @@ def print_dry_run(config: DictConfig, trainer: Trainer, place: Path, previous: R
 
 def print_outcome(outcome: Outcome, run: Run, model: GenerativeModel) -> None:
     """What was reached, and the next commands."""
-    figures = ", ".join(f"{k.removeprefix('eval/')} {v:.4f}" for k, v in outcome.evaluation.items())
     print(
         f"done    step {outcome.step} in {outcome.seconds:.0f} s of training, "
-        f"{outcome.images_per_second:.0f} images/s" + (f"; validation {figures}" if figures else "")
+        f"{outcome.images_per_second:.0f} images/s"
+        + (f"; validation {outcome.figures}" if outcome.figures else "")
     )
     print(f"curves  tensorboard --logdir {shlex.quote(str(run.folder))}")
     ckpt = shlex.quote(f"ckpt={run.folder}")

@@ -27,6 +27,9 @@ from gentrain.training.precision import pick_device
 
 T = TypeVar("T")
 
+#: Test images that are taken where none are named.
+FIRST = 8
+
 
 def open_model(config: DictConfig) -> Loaded:
     """The model that `ckpt` names, on `device`, in eval mode, everything seeded.
@@ -198,8 +201,10 @@ def drawn(
             bar.update(count)
 
 
-def named_batch(images: str, loaded: Loaded, config: DictConfig) -> Batch:
+def named_batch(images: str | None, loaded: Loaded, config: DictConfig) -> Batch:
     """The images that `images=` names: test indices, with what the data say of them, a file, or a folder.
+
+    None: the first `FIRST` test images, or all where there are fewer.
 
     Returns:
         x in the model's levels, everything on its device.
@@ -207,13 +212,14 @@ def named_batch(images: str, loaded: Loaded, config: DictConfig) -> Batch:
     Raises:
         UserError: no such index, file or folder, or not an image.
     """
-    images = images.strip()
-    numbers = images.strip("[]()")
-    if re.fullmatch(r"\s*\d+(\s*,\s*\d+)*\s*", numbers):
+    numbers = "" if images is None else images.strip().strip("[]()")
+    if images is None or re.fullmatch(r"\s*\d+(\s*,\s*\d+)*\s*", numbers):
         data = open_data(loaded, config)
-        indices = [int(i) for i in numbers.split(",")]
+        first = range(min(FIRST, len(data.test)))
+        indices = first if images is None else [int(i) for i in numbers.split(",")]
         batch = images_at(data, data.test, indices, int(config.seed))
     else:
+        images = images.strip()
         path = Path(images).expanduser()
         if not path.exists():
             raise UserError(
@@ -223,7 +229,7 @@ def named_batch(images: str, loaded: Loaded, config: DictConfig) -> Batch:
     return batch.map(lambda part: part.to(device_of(loaded)))
 
 
-def named_images(images: str, loaded: Loaded, config: DictConfig) -> Tensor:
+def named_images(images: str | None, loaded: Loaded, config: DictConfig) -> Tensor:
     """The images of `named_batch`, uint8 [B, C, H, W].
 
     Raises:
@@ -245,13 +251,6 @@ def listed(key: str, value: Any, what: str) -> list[Any]:
     return list(OmegaConf.to_container(value))  # type: ignore[arg-type]
 
 
-def out_path(config: DictConfig, loaded: Loaded, default: str) -> Path:
-    """Where to write: `out`, or `default` in the run folder (in the current folder without a run)."""
-    if config.out is not None:
-        return Path(config.out).expanduser()
-    return (loaded.run.folder if loaded.run else Path()) / default
-
-
 def next_command(model: GenerativeModel, ckpt: str, *verbs: str) -> str:
     """`gentrain VERB CKPT` with the first of `verbs` that works as it stands; without any, `gentrain list`.
 
@@ -261,12 +260,12 @@ def next_command(model: GenerativeModel, ckpt: str, *verbs: str) -> str:
         verbs: keys of `NEEDS`, the best first.
     """
     for verb in verbs:
-        # Without a likelihood eval asks for metrics, without a prior interpolate asks for images.
-        needed, images = HasLikelihood if verb == "eval" else NEEDS[verb], ""
+        # Without a likelihood eval asks for metrics; without a prior interpolate goes between test images.
+        needed = HasLikelihood if verb == "eval" else NEEDS[verb]
         if verb == "interpolate" and getattr(model, "latent_prior", None) == "none":
-            needed, images = ImagesToLatents, " images=0,1,2,3"
+            needed = ImagesToLatents
         if isinstance(model, needed):
-            return f"gentrain {verb} {ckpt}{images}"
+            return f"gentrain {verb} {ckpt}"
     return "gentrain list"
 
 

@@ -30,7 +30,7 @@ from gentrain.training.steps import CapturedSteps, Steps
 from gentrain.training.stopping import StopOnSignal, Stopped
 from gentrain.training.tracking import Tracker
 from gentrain.training.update import TurnUpdate
-from gentrain.training.watching import evaluate, is_better, pictures
+from gentrain.training.watching import evaluate, figures, is_better, pictures
 
 
 class TrainingBatches(Protocol):
@@ -64,6 +64,12 @@ class Outcome:
     images_per_second: float
     evaluation: dict[str, float]
     best: float | None
+    kind: str = ""  # of the evaluation's likelihood, and of what pixels
+
+    @property
+    def figures(self) -> str:
+        """The evaluation for a reader; empty without one."""
+        return figures(self.evaluation, self.kind)
 
 
 class Trainer:
@@ -81,6 +87,7 @@ class Trainer:
         identity: what the checkpoint says of the run: its config as YAML, names, DataSpec.
         device: of the model.
         capture: how steps are captured and replayed; None: they are run operation by operation.
+        pixels: what a likelihood is of, for the reader: levels, binarisation.
     """
 
     def __init__(
@@ -96,6 +103,7 @@ class Trainer:
         identity: dict[str, Any],
         device: torch.device,
         capture: Capture | None = None,
+        pixels: str = "",
     ) -> None:
         self.model, self.updates, self.ema = model, list(updates), ema
         self.batches, self.validation, self.plan = batches, validation, plan
@@ -104,6 +112,7 @@ class Trainer:
         self.best: float | None = None
         self._seconds = 0.0  # of training, over all sessions of the run
         self._evaluation: dict[str, float] = {}
+        self._pixels, self._kind = pixels, ""
         self._tracker: Tracker | None = None
         self._warned: set[str] = set()
         buffers = [b for b in model.buffers() if b.is_floating_point()]
@@ -147,7 +156,7 @@ class Trainer:
                     self._tracker.close()
         seconds = time.perf_counter() - started
         rate = (self.step - first) * self.plan.batch_size / max(seconds, 1e-9)
-        return Outcome(self.step, self._seconds + seconds, rate, self._evaluation, self.best)
+        return Outcome(self.step, self._seconds + seconds, rate, self._evaluation, self.best, self._kind)
 
     def one_step(self) -> None:
         """One fresh batch and all turns that are due."""
@@ -242,10 +251,11 @@ class Trainer:
             found = evaluate(model, self.validation(), self.step, len(self.updates), self.world)
         if found is None:
             return False
-        self._evaluation, figure = found
+        self._evaluation, figure, kind = found
+        self._kind = ", ".join(filter(None, [kind, self._pixels])) if kind else ""
         if self._tracker:
             self._tracker.scalars(self.step, self._evaluation)
-            shown = ", ".join(f"{k.removeprefix('eval/')} {v:.4f}" for k, v in self._evaluation.items())
+            shown = figures(self._evaluation, self._kind)
             self._tracker.say(f"step {self.step}/{self.plan.steps}: validation {shown}")
         if not is_better(figure, self.best):
             return False

@@ -71,7 +71,9 @@ def test_a_figure_within_its_tolerance(
     measured = json.loads((FOLDER / "eval_test.json").read_text())
     assert found["obtained"] == {"likelihood.nats": measured["nats"]}
     assert found["stderr"] == {"likelihood.nats": measured["nats_stderr"]}
-    assert found["estimator"] == {"likelihood.nats": "IWAE-3, test, 297 images"}
+    assert found["estimator"] == {
+        "likelihood.nats": "IWAE-3, digits test, 297 images, 17 levels, binarize=none"
+    }
     assert found["published"] == {"likelihood.nats": 180.0}
     assert found["tolerance"] == {"likelihood.nats": 100.0}
     assert found["verdict"] == {"likelihood.nats": "reproduced"}
@@ -128,7 +130,9 @@ def test_several_targets_of_several_metrics_each_in_its_direction(
     done = reproduce(targets=targets)
     assert done.status == 1
     assert list(result()["verdict"].values()) == ["reached", "worse", "reached"]
-    assert result()["estimator"]["likelihood.nats"] == "ELBO, test, 297 images"
+    assert result()["estimator"]["likelihood.nats"] == (
+        "ELBO, digits test, 297 images, 17 levels, binarize=none"
+    )
 
 
 @pytest.mark.parametrize(
