@@ -94,11 +94,16 @@ def unwritable(what: str, error: OSError, elsewhere: str = "") -> GentrainError:
         elsewhere: as for `writing`.
     """
     said = f"{what}: {error.strerror or error}"
-    if error.errno in _NEVER:
+    if mistaken(error):
         return UserError(said + (f"; name another place with {elsewhere}" if elsewhere else ""))
     ways = ["make room there"] if error.errno in _FULL else []
     ways += [f"write to another disk with {elsewhere}"] if elsewhere else []
     return Fault("; ".join([said, ", or ".join(ways)] if ways else [said]))
+
+
+def mistaken(error: OSError) -> bool:
+    """Whether the place itself is wrong, and not the disk full or failing."""
+    return error.errno in _NEVER
 
 
 @contextlib.contextmanager

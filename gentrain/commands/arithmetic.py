@@ -113,7 +113,7 @@ def between_latents(model: LatentsToImages, loaded: Loaded, config: DictConfig, 
     above = f"{len(plus)} of plus, {len(minus)} of minus" if minus else f"{len(plus)} of plus"
     return [
         out.wrote(f"rows: {above}, the result and {len(noise)} around it, the same with pixels"),
-        f"next    {next_command(loaded.model, ckpt_argument(loaded), 'interpolate')}",
+        f"next    {next_command(loaded.model, ckpt_argument(loaded), 'interpolate', config=config)}",
     ]
 
 
@@ -141,7 +141,7 @@ def along_labels(loaded: Loaded, config: DictConfig, out: Output) -> list[str]:
     out.png(grid(torch.cat(rows), levels, columns=config.columns))
     return [
         out.wrote(f"{len(x)} images by 0 to {config.strength:g} along the label, latents above pixels"),
-        f"next    {next_command(loaded.model, ckpt_argument(loaded), 'interpolate')}",
+        f"next    {next_command(loaded.model, ckpt_argument(loaded), 'interpolate', config=config)}",
     ]
 
 

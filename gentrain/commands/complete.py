@@ -57,7 +57,7 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
     print(out.wrote(f"{len(x)} rows: the image, what is given, {config.n} completions"))
     if note:
         print(f"note    {note}")
-    print(f"next    {next_command(loaded.model, ckpt_argument(loaded), 'sample', 'eval')}")
+    print(f"next    {next_command(loaded.model, ckpt_argument(loaded), 'sample', 'eval', config=config)}")
 
 
 def known_part(known: str, shape: tuple[int, int, int]) -> Tensor:

@@ -18,6 +18,7 @@ from gentrain.commands.trained import (
     device_of,
     encoded,
     named_batch,
+    next_command,
     open_data,
     open_model,
     split_of,
@@ -66,7 +67,7 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
     out.npz(latents=z.numpy(), **({} if labels is None else {"labels": labels.numpy()}))
     print(out.wrote(f"latents {list(z.shape)}{'' if labels is None else ', labels'}"))
     if not config.projector:
-        print(f"next    gentrain reconstruct {ckpt_argument(loaded)}")
+        print(f"next    {next_command(loaded.model, ckpt_argument(loaded), 'reconstruct', config=config)}")
         return
     assert loaded.run is not None
     folder = loaded.run.folder

@@ -35,7 +35,8 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
     print(f"model   {loaded.config.names.model} on {loaded.config.names.dataset}, step {loaded.step}")
     for name in names:
         measure(name, loaded, config)
-    print(f"next    {next_command(loaded.model, ckpt_argument(loaded), 'sample', 'reconstruct')}")
+    ckpt = ckpt_argument(loaded)
+    print(f"next    {next_command(loaded.model, ckpt, 'sample', 'reconstruct', config=config)}")
 
 
 def measure(name: str, loaded: Loaded, config: DictConfig) -> dict[str, Any]:

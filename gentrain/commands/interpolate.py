@@ -37,6 +37,7 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
     loaded = open_model(config)
     model = capable(loaded, LatentsToImages, "interpolate")
     out = Output(config, loaded, "interpolations.png", (".png",))
+    then = next_command(loaded.model, ckpt_argument(loaded), "encode", "sample", config=config)
     if config.plane and config.images is not None:
         raise UserError("plane=true shows all latents, images= some of them; give one")
     with torch.no_grad():
@@ -44,7 +45,7 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
             z = plane(model, config.rows, config.columns, device_of(loaded))
             out.png(grid(model.latents_to_images(z), loaded.model.spec.levels, columns=config.columns))
             print(out.wrote(f"the plane of latents, {config.rows} x {config.columns}"))
-            print(f"next    {next_command(loaded.model, ckpt_argument(loaded), 'encode', 'sample')}")
+            print(f"next    {then}")
             return
         if config.images is None and model.latent_prior != "none":
             ends = prior_draws(model, 2 * config.rows, device_of(loaded))
@@ -63,7 +64,7 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
         images = model.latents_to_images(torch.cat(rows))
     out.png(grid(images, loaded.model.spec.levels, columns=config.columns))
     print(out.wrote(f"{len(rows)} rows between {what}"))
-    print(f"next    {next_command(loaded.model, ckpt_argument(loaded), 'encode', 'sample')}")
+    print(f"next    {then}")
 
 
 def first_pairs(x: Tensor) -> Tensor:

@@ -44,4 +44,5 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
     ]
     print(out.wrote(f"{len(batch.x)} images, from top to bottom: {', '.join(rows)}"))
     print(f"error   {', '.join(errors)} (mean absolute, of the range 0 to 1)")
-    print(f"next    {next_command(loaded.model, ckpt_argument(loaded), 'interpolate', 'sample', 'eval')}")
+    ckpt = ckpt_argument(loaded)
+    print(f"next    {next_command(loaded.model, ckpt, 'interpolate', 'sample', 'eval', config=config)}")

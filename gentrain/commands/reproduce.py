@@ -26,7 +26,7 @@ from gentrain.commands.trained import ckpt_argument, device_of, next_command, op
 from gentrain.config import conform, options
 from gentrain.errors import Fault, UserError, did_you_mean
 from gentrain.explain import plain_key
-from gentrain.files import replacing
+from gentrain.files import writing
 from gentrain.schemas import EvalConfig, TrainConfig
 from gentrain.training import distributed, provenance
 from gentrain.training import run as runs
@@ -43,7 +43,7 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
 
     Raises:
         UserError: no experiment, one without targets, or a folder that another recipe trained.
-        Fault: what went wrong while training, or a figure that is worse than its target.
+        Fault: what went wrong while training, a full disk, or a figure that is worse than its target.
         Stopped: a signal asked for the end; the same command goes on.
     """
     if distributed.launched_size() > 1:
@@ -70,7 +70,7 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
         raise Stopped(f"{where}; go on with: {again}", stopped.signum) from stopped
     except KeyboardInterrupt:  # while starting or measuring, in which there is nothing to save
         raise Stopped(f"interrupted; go on with: {again}", signal.SIGINT) from None
-    with replacing(folder / "result.json") as temporary:
+    with writing(folder / "result.json") as temporary:
         temporary.write_text(json.dumps(result, indent=2) + "\n")
     if result["changed"]:
         print(f"note    not the recipe of {experiment}, but with {shlex.join(result['changed'])}")

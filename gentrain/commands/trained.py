@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shlex
 from collections.abc import Iterable, Iterator
@@ -22,6 +23,7 @@ from gentrain.data.batches import images_at, in_order
 from gentrain.data.pictures import read_images
 from gentrain.data.source import Data, Source, Split
 from gentrain.errors import Fault, UserError
+from gentrain.schemas import SCHEMAS
 from gentrain.training import distributed, processor, randomness
 from gentrain.training.precision import pick_device
 
@@ -251,13 +253,14 @@ def listed(key: str, value: Any, what: str) -> list[Any]:
     return list(OmegaConf.to_container(value))  # type: ignore[arg-type]
 
 
-def next_command(model: GenerativeModel, ckpt: str, *verbs: str) -> str:
+def next_command(model: GenerativeModel, ckpt: str, *verbs: str, config: DictConfig | None = None) -> str:
     """`gentrain VERB CKPT` with the first of `verbs` that works as it stands; without any, `gentrain list`.
 
     Args:
         model: what the command is for.
         ckpt: how to name its checkpoint, quoted for a shell.
         verbs: keys of `NEEDS`, the best first.
+        config: of this command, where it reads data: if they lie elsewhere now, they do for the next too.
     """
     for verb in verbs:
         # Without a likelihood eval asks for metrics; without a prior interpolate goes between test images.
@@ -265,7 +268,9 @@ def next_command(model: GenerativeModel, ckpt: str, *verbs: str) -> str:
         if verb == "interpolate" and getattr(model, "latent_prior", None) == "none":
             needed = ImagesToLatents
         if isinstance(model, needed):
-            return f"gentrain {verb} {ckpt}"
+            reads = any(field.name == "dataset" for field in dataclasses.fields(SCHEMAS[verb]))
+            moved = None if config is None or not reads else config.dataset.root
+            return f"gentrain {verb} {ckpt}" + (f" {shlex.quote(f'dataset.root={moved}')}" if moved else "")
     return "gentrain list"
 
 

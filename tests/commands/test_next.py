@@ -136,3 +136,16 @@ def test_only_numbers_that_were_typed_are_refused(gentrain: Callable[..., Ended]
 @pytest.mark.parametrize(("count", "pairs"), [(1, [0, 0]), (2, [0, 1]), (3, [0, 1]), (5, [0, 1, 2, 3])])
 def test_pairs_of_what_there_is(count: int, pairs: list[int]) -> None:
     assert first_pairs(torch.arange(count).view(-1, 1, 1, 1)).flatten().tolist() == pairs
+
+
+def test_data_that_were_moved_are_found_by_the_next_command_too(
+    gentrain: Callable[..., Ended], follow: Callable[..., Ended], pictures: str
+) -> None:
+    settings = ["model=ae_mlp", "model.hidden=[8]", "dataset=folder", pictures, "train.batch_size=4"]
+    assert gentrain("train", *settings, "train.steps=2", "run_dir=run").status == 0
+    Path("album").rename("moved here")
+    ended = gentrain("reconstruct", "dataset.root=moved here")
+    for verb in ("interpolate", "encode", "reconstruct"):
+        assert f"gentrain {verb} ckpt=run 'dataset.root=moved here'" in ended.out
+        ended = follow(ended)
+        assert ended.status == 0, ended.err

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import shlex
 import shutil
 import signal
@@ -116,6 +118,25 @@ def test_better_than_published_wants_a_second_look(reproduce: Callable[..., Ende
     done = reproduce(targets=[{**TARGET, "published": 900.0, "at_most": 900.0, "tolerance": 1.0}])
     assert done.status == 0
     assert "better: look again" in done.out
+
+
+def test_a_full_disk_under_the_result(
+    reproduce: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Path.write_text
+
+    def full(self: Path, *text: Any, **how: Any) -> int:
+        if "result.json" in self.name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(self, *text, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        ended = reproduce()
+    assert ended.status == 1
+    place = FOLDER / "result.json"
+    assert ended.one_line() == f"gentrain: cannot write {place}: No space left on device; make room there"
+    assert not place.exists()
 
 
 def test_several_targets_of_several_metrics_each_in_its_direction(
