@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gentrain.errors import UserError
-from gentrain.files import replacing
+from gentrain.files import unwritable, writing
 
 #: Smallest side of a picture's tile in pixels; smaller images are enlarged by a whole factor.
 _TILE = 56
@@ -56,19 +56,25 @@ def grid(x: Tensor, levels: int, columns: int | None = None) -> Tensor:
     return functional.pad(tiled, (0, _GAP, 0, _GAP), value=128)
 
 
+def draw_png(picture: Tensor, path: Path) -> None:
+    """Write uint8 [1 or 3, height, width] to `path` as a PNG, whatever its name.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    array = picture.permute(1, 2, 0).numpy()  # [height, width, 1 or 3]
+    Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array).save(path, format="PNG")
+
+
 def save_png(picture: Tensor, path: Path) -> None:
     """Write uint8 [1 or 3, height, width] as a PNG; whole or not at all.
 
     Raises:
-        UserError: the place cannot be written.
+        UserError: the place can never be written.
+        Fault: the disk is full, or failed.
     """
-    array = picture.permute(1, 2, 0).numpy()  # [height, width, 1 or 3]
-    image = Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
-    try:
-        with replacing(path) as temporary:
-            image.save(temporary, format="PNG")
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    with writing(path) as temporary:
+        draw_png(picture, temporary)
 
 
 def check_out(out: Path, suffixes: tuple[str, ...]) -> None:
@@ -76,6 +82,7 @@ def check_out(out: Path, suffixes: tuple[str, ...]) -> None:
 
     Raises:
         UserError: another ending than `suffixes`, or a folder that cannot be written.
+        Fault: the disk is full.
     """
     if out.suffix not in suffixes:
         raise UserError(f"out={out}: expected a name that ends in {' or '.join(suffixes)}")
@@ -84,15 +91,17 @@ def check_out(out: Path, suffixes: tuple[str, ...]) -> None:
     check_folder(out.absolute().parent, f"out={out}")
 
 
-def check_folder(folder: Path, typed: str) -> None:
+def check_folder(folder: Path, typed: str, elsewhere: str = "") -> None:
     """Refuse a folder that cannot be written, or made, before the work that fills it.
 
     Args:
         folder: absolute.
-        typed: what the user typed to have files there.
+        typed: what the user typed to have files there, or the file.
+        elsewhere: what to type to have them in another place.
 
     Raises:
         UserError: the first folder above that exists, and what is wrong with it.
+        Fault: the disk is full.
     """
     while not folder.exists():
         folder = folder.parent
@@ -102,7 +111,7 @@ def check_folder(folder: Path, typed: str) -> None:
     try:
         os.rmdir(tempfile.mkdtemp(prefix=".gentrain-", dir=folder))
     except OSError as error:
-        raise UserError(f"{typed}: cannot write to {folder}: {error.strerror}") from error
+        raise unwritable(f"{typed}: cannot write to {folder}", error, elsewhere) from error
 
 
 def rows_of_eight(*parts: Tensor) -> Tensor:

@@ -20,8 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gentrain.contracts import Batch, DataSpec
-from gentrain.errors import UserError
-from gentrain.files import replacing
+from gentrain.files import replacing, unwritable
 from gentrain.images import save_png, to_display
 
 #: Points that the page loads; the rest it leaves out.
@@ -48,7 +47,8 @@ def save_projector(folder: Path, name: str, z: Tensor, images: Batch, spec: Data
         What the reader should know, a line each.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: the folder can never be written.
+        Fault: the disk is full, or failed.
     """
     # At the top it would cost every command a second.
     from google.protobuf import text_format
@@ -89,7 +89,7 @@ def save_projector(folder: Path, name: str, z: Tensor, images: Batch, spec: Data
         with replacing(folder / CONFIG) as temporary:
             temporary.write_text(text_format.MessageToString(config), encoding="utf-8")
     except OSError as error:
-        raise UserError(f"cannot write to {place}: {error.strerror or error}") from error
+        raise unwritable(f"cannot write to {place}", error) from error
     return notes
 
 

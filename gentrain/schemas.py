@@ -201,8 +201,8 @@ class SampleConfig(CheckpointConfig):
 
     # Images to draw.
     n: int = knob(64, at_least=1)
-    # Label of every image. None: without, or all labels in turn where the model needs one.
-    label: Optional[int] = knob(None, at_least=0)
+    # Label of every image, its name or number. None: without, or all in turn where the model needs one.
+    label: Any = None
     # Names of the attributes that every image has, [Male,Eyeglasses]; it has no other. None: as for label.
     attributes: Any = None
     # How much noise, relative to training: scales latents, or divides the logits of pixels.
@@ -237,8 +237,8 @@ class ImagesConfig(CheckpointConfig):
 
     # Where the data lie now.
     dataset: DatasetPlace = field(default_factory=DatasetPlace)
-    # Test indices (0,1,2), an image file, or a folder of images.
-    images: str = knob("0,1,2,3,4,5,6,7", path=True)
+    # Test indices (0,1,2), an image file, or a folder of images. None: the first 8 test images, or all.
+    images: Optional[str] = knob(None, path=True)
     # A .png. None: a file named after the command, in the run folder.
     out: Optional[str] = knob(None, path=True)
 
@@ -252,8 +252,8 @@ class ReconstructConfig(ImagesConfig):
 class InterpolateConfig(ImagesConfig):
     """`gentrain interpolate`: rows between two images each, or between latents drawn from the prior."""
 
-    # As in `reconstruct`, an even number. None: latents from the prior.
-    images: Optional[str] = knob(None, path=True)  # type: ignore[assignment]
+    # As in `reconstruct`, an even number. None: latents from the prior; without one, the first test images.
+    images: Optional[str] = knob(None, path=True)
     # Rows, where latents are drawn from the prior; else one for every two images.
     rows: int = knob(6, at_least=1, at_most=1000)
     # Images in each row, both ends included.
@@ -267,7 +267,7 @@ class ArithmeticConfig(ImagesConfig):
     """`gentrain arithmetic`: sums and differences of latents, or images moved along labels."""
 
     # As in `reconstruct`, to be moved along labels. None: latents from the prior.
-    images: Optional[str] = knob(None, path=True)  # type: ignore[assignment]
+    images: Optional[str] = knob(None, path=True)
     # Numbers of latents, [3,8] or groups [[3,8],[1]], each averaged; with images: labels. None: show them.
     plus: Any = None
     # As plus, taken away. None: nothing; with images: all labels that are not in plus.

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -157,7 +159,7 @@ def make(panel: Panel, trained: Path | None) -> None:
             run("train", *panel.train, *panel.root, f"run_dir={place}", cwd=folder)
         parts = {}
         if panel.curves:
-            parts["training"] = curve(place, panel.curves)
+            parts |= charts(curves_of(place, panel.curves))
         for name, arguments in panel.parts.items():
             run(*arguments, f"ckpt={place}", "out=part.png", cwd=folder)
             with Image.open(Path(folder) / "part.png") as picture:
@@ -207,34 +209,132 @@ def scatter(z: np.ndarray, labels: np.ndarray, side: int = 560, most: float = 3.
 
 
 INKS = [(31, 80, 160), (190, 80, 20)]
+FRAME, WRITING, LINES = (160, 160, 160), (90, 90, 90), (228, 228, 228)
+#: {what a curve is called: its (step, value)}.
+Series = dict[str, list[tuple[int, float]]]
+#: Above this ratio of the largest to the smallest value an axis is logarithmic.
+DECADE = 10
 
 
-def curve(place: Path, keys: dict[str, str], size: tuple[int, int] = (420, 420)) -> Image.Image:
-    """The curves of metrics.jsonl by step; the range is that of all but the first tenth."""
+def curves_of(place: Path, keys: dict[str, str]) -> Series:
+    """The curves of metrics.jsonl; what was not finite is left out."""
     lines = [json.loads(line) for line in (place / "metrics.jsonl").read_text().splitlines()]
-    series = {
-        name: [(line["step"], line[key]) for line in lines if key in line] for name, key in keys.items()
+    return {
+        name: [(line["step"], line[key]) for line in lines if line.get(key) is not None]
+        for name, key in keys.items()
     }
-    late = [value for points in series.values() for _, value in points[len(points) // 10 :]]
-    low, high, last = min(late), max(late), max(line["step"] for line in lines)
-    left, top, right, bottom = 58, 12, size[0] - 10, size[1] - 34
+
+
+def spacing(low: float, high: float, most: int = 6) -> float:
+    """1, 2 or 5 times a power of ten, of which at most `most` fit between `low` and `high`."""
+    least = (high - low) / most
+    power = 10.0 ** math.floor(math.log10(least))
+    return next(digit * power for digit in (1, 2, 5, 10) if digit * power >= least * (1 - 1e-9))
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Multiples of `spacing` from `low` to `high`."""
+    step = spacing(low, high)
+    return [i * step for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+
+
+def log_ticks(low: float, high: float, most: int = 7) -> list[float]:
+    """As `ticks`, each 1, 2 or 5 times a power of ten; powers of ten alone where those are too many."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for digits in ((1, 2, 5), (1,)):
+        found = [digit * 10.0**power for power in powers for digit in digits]
+        found = [value for value in found if low <= value * (1 + 1e-9) and value <= high * (1 + 1e-9)]
+        if len(found) <= most:
+            return found
+    return found[:: math.ceil(len(found) / most)]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Values along a side: from `low` to `high`, evenly or in their logarithms."""
+
+    low: float
+    high: float
+    log: bool
+
+    @staticmethod
+    def over(values: Sequence[float]) -> Axis:
+        """An axis that holds all of `values`; an even one ends at ticks."""
+        low, high = min(values), max(values)
+        if low == high:
+            low, high = low - abs(low or 1) / 2, high + abs(high or 1) / 2
+        if low > 0 and high > DECADE * low:
+            return Axis(low, high, True)
+        step = spacing(low, high)
+        return Axis(step * math.floor(low / step + 1e-9), step * math.ceil(high / step - 1e-9), False)
+
+    def share(self, value: float) -> float:
+        """Where `value` lies, 0 at `low` and 1 at `high`."""
+        if self.log:
+            low, high = math.log(self.low), math.log(self.high)
+            return (math.log(value) - low) / (high - low)
+        return (value - self.low) / (self.high - self.low)
+
+    def ticks(self) -> dict[float, str]:
+        """{value: what is written there}."""
+        values = log_ticks(self.low, self.high) if self.log else ticks(self.low, self.high)
+        return {value: f"{value:,.10g}" for value in values}
+
+
+def charts(series: Series) -> dict[str, Image.Image]:
+    """The curves of a whole run; where their first tenth dwarfs the rest, the rest once more by itself."""
+    parts = {"training": chart(series)}
+    late = {name: curve[len(curve) // 10 :] for name, curve in series.items()}
+    if spread(late) < spread(series) / 2:
+        begin = min(curve[0][0] for curve in late.values() if curve)
+        parts[f"training from step {begin:,}"] = chart(late)
+    return parts
+
+
+def spread(series: Series) -> float:
+    """The largest value less the smallest."""
+    values = [value for curve in series.values() for _, value in curve]
+    return max(values) - min(values)
+
+
+def chart(series: Series, size: tuple[int, int] = (340, 280)) -> Image.Image:
+    """Curves by step, every point of them within the frame, with ticks on both axes."""
+    steps, values = zip(*(point for curve in series.values() for point in curve), strict=True)
+    along, upwards = Axis(min(steps) - 1, max(steps), False), Axis.over(values)
     sheet = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(size=13)
-    draw.rectangle((left, top, right, bottom), outline=(160, 160, 160))
-    digits = 0 if high - low > 20 else 1 if high - low > 2 else 2
-    for value, y in ((high, top + 6), (low, bottom - 6)):
-        draw.text((left - 5, y), f"{value:.{digits}f}", fill=(90, 90, 90), font=font, anchor="rm")
-    draw.text(
-        ((left + right) / 2, bottom + 16), f"step 0 to {last:,}", fill=(90, 90, 90), font=font, anchor="mm"
-    )
-    for i, (name, points) in enumerate(series.items()):
-        line = []
-        for step, value in points:
-            share = (min(max(value, low), high) - low) / max(high - low, 1e-9)
-            line.append((left + (right - left) * step / last, bottom - (bottom - top) * share))
-        draw.line(line, fill=INKS[i], width=2)
-        draw.text((right - 8, top + 6 + 18 * i), name, fill=INKS[i], font=font, anchor="ra")
+    font = ImageFont.load_default(size=12)
+    widest = max(draw.textlength(text, font) for text in upwards.ticks().values())
+    left, top, right, bottom = round(widest) + 32, 22, size[0] - 22, size[1] - 40
+
+    def place(step: float, value: float) -> tuple[float, float]:
+        x = left + (right - left) * along.share(step)
+        return x, bottom - (bottom - top) * upwards.share(value)
+
+    for value, text in upwards.ticks().items():
+        _, y = place(along.low, value)
+        draw.line((left, y, right, y), fill=LINES)
+        draw.line((left - 4, y, left, y), fill=FRAME)
+        draw.text((left - 7, y), text, fill=WRITING, font=font, anchor="rm")
+    for step, text in along.ticks().items():
+        x, _ = place(step, upwards.low)
+        draw.line((x, bottom, x, bottom + 4), fill=FRAME)
+        draw.text((x, bottom + 12), text, fill=WRITING, font=font, anchor="mm")
+    draw.rectangle((left, top, right, bottom), outline=FRAME)
+    draw.text(((left + right) / 2, bottom + 29), "step", fill=WRITING, font=font, anchor="mm")
+    sideways = Image.new("RGB", (bottom - top, 20), "white")
+    label = ", ".join(series) + (" (logarithmic)" if upwards.log else "")
+    ImageDraw.Draw(sideways).text((sideways.width / 2, 10), label, fill=WRITING, font=font, anchor="mm")
+    sheet.paste(sideways.rotate(90, expand=True), (0, top))
+    name_at = right
+    for ink, (name, curve) in zip(INKS, series.items(), strict=False):
+        draw.line([place(step, value) for step, value in curve], fill=ink, width=2)
+        for step, value in curve if len(curve) == 1 else ():
+            x, y = place(step, value)
+            draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=ink)
+        if len(series) > 1:
+            draw.text((name_at, top - 4), name, fill=ink, font=font, anchor="rb")
+            name_at -= round(draw.textlength(name, font)) + 12
     return sheet
 
 

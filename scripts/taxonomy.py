@@ -127,7 +127,8 @@ def likelihood(leaf: Leaf, run: Path, place: Path) -> dict[str, str]:
     return {
         "test negative log-likelihood": f"{found['nats']:.1f} ± {found['nats_stderr']:.1f} nats",
         "per dimension": f"{found['bits_per_dim']:.3f} ± {found['bits_per_dim_stderr']:.3f} bits/dim",
-        "kind": f"{found['kind']}, {found['images']} test images",
+        "kind": f"{found['kind']}, {found['dataset']}, {found['images']} {found['split']} images, "
+        f"{found['levels']} levels, binarize={found['binarize']}",
     }
 
 

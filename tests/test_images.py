@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from gentrain.errors import UserError
+from gentrain.errors import Fault, UserError
 from gentrain.images import check_out, grid, rows_of_eight, save_png, to_display
 
 
@@ -180,7 +180,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: p
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Image.Image, "save", full)
-    with pytest.raises(UserError, match=r"cannot write .*x\.png: No space left on device"):
+    with pytest.raises(Fault, match=r"cannot write .*x\.png: No space left on device; make room there"):
         save_png(images(2, 1, 5, 5)[1], path)
     assert path.read_bytes() == before
     assert [f.name for f in tmp_path.iterdir()] == ["x.png"]

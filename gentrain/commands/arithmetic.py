@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,8 @@ from torch.nn import functional
 
 from gentrain.api import Loaded
 from gentrain.commands.interpolate import prior_draws
+from gentrain.commands.labels import label_of
+from gentrain.commands.output import Output
 from gentrain.commands.trained import (
     capable,
     ckpt_argument,
@@ -32,21 +33,20 @@ from gentrain.commands.trained import (
     next_command,
     open_data,
     open_model,
-    out_path,
 )
 from gentrain.config import conform
 from gentrain.contracts import ImagesToLatents, LatentsToImages
 from gentrain.data.batches import images_at
 from gentrain.data.source import Data
-from gentrain.errors import UserError, did_you_mean
-from gentrain.images import check_out, grid, save_png
+from gentrain.errors import UserError
+from gentrain.images import grid
 from gentrain.schemas import ArithmeticConfig
 
 #: Pixels between a tile's corner and its number.
 _INSET = 4
 
 #: What a model without a prior over its latents can do.
-INSTEAD = "move images along a label: images=0,1,2 plus=[7] minus=[1]"
+INSTEAD = "move images along a label: images=0 plus=[0]"
 
 
 def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) -> None:
@@ -60,8 +60,7 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
     model = capable(loaded, LatentsToImages, "arithmetic")
     named = config.plus is not None or config.minus is not None
     default = "arithmetic.png" if named or config.images is not None else "arithmetic_latents.png"
-    out = out_path(config, loaded, default)
-    check_out(out, (".png",))
+    out = Output(config, loaded, default, (".png",))
     with torch.no_grad():
         if config.images is not None:
             said = along_labels(loaded, config, out)
@@ -72,25 +71,27 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
     print("\n".join(said))
 
 
-def numbered_latents(model: LatentsToImages, loaded: Loaded, config: DictConfig, out: Path) -> list[str]:
+def numbered_latents(model: LatentsToImages, loaded: Loaded, config: DictConfig, out: Output) -> list[str]:
     """Write the images of `n` latents drawn from the prior, each with its number; returns what to say."""
-    z = prior_draws(model, config.n, device_of(loaded), INSTEAD)
+    z = numbered_draws(model, config.n, device_of(loaded))
     images = model.latents_to_images(z)
     columns = min(config.columns, config.n)
-    save_png(with_numbers(grid(images, loaded.model.spec.levels, columns), config.n, columns), out)
-    again = [f"n={config.n}"] if config.n != ArithmeticConfig.n else []
-    again += [f"seed={config.seed}"] if config.seed != ArithmeticConfig.seed else []
+    out.png(with_numbers(grid(images, loaded.model.spec.levels, columns), config.n, columns))
+    # What decides which latents have these numbers.
+    keys = ("n", "seed", "device", "ema")
+    given = [(key, config[key]) for key in keys if config[key] != getattr(ArithmeticConfig, key)]
+    again = [f"{key}={value}".lower() for key, value in given]
     plus, minus = ([0, 1], [2]) if config.n > 2 else ([0], [])
     numbers = [f"plus={plus}".replace(" ", "")] + ([f"minus={minus}"] if minus else [])
     command = " ".join([ckpt_argument(loaded), *again, *map(shlex.quote, numbers)])
     return [
-        f"wrote   {out} ({config.n} latents drawn from the prior, numbered 0 to {config.n - 1})",
+        out.wrote(f"{config.n} latents drawn from the prior, numbered 0 to {config.n - 1}"),
         "choose  plus=[...] minus=[...] by these numbers; [[...],[...]] adds the means of several groups",
         f"next    gentrain arithmetic {command}",
     ]
 
 
-def between_latents(model: LatentsToImages, loaded: Loaded, config: DictConfig, out: Path) -> list[str]:
+def between_latents(model: LatentsToImages, loaded: Loaded, config: DictConfig, out: Output) -> list[str]:
     """Write plus, minus, the decoded mean(plus) - mean(minus) with its surroundings, and the pixels' [1].
 
     Raises:
@@ -99,7 +100,7 @@ def between_latents(model: LatentsToImages, loaded: Loaded, config: DictConfig, 
     plus, minus = (groups(key, config[key], config.n) for key in ("plus", "minus"))
     if not plus:
         raise UserError("plus is empty: give the number of at least one latent, e.g. plus=[0]")
-    z = prior_draws(model, config.n, device_of(loaded), INSTEAD)  # [n, D]
+    z = numbered_draws(model, config.n, device_of(loaded))  # [n, D]
     levels = loaded.model.spec.levels
     target = combined(z, plus, minus)  # [D]
     noise = torch.empty(config.columns - 1, len(target), device=z.device).uniform_(-1, 1) * config.noise
@@ -108,15 +109,15 @@ def between_latents(model: LatentsToImages, loaded: Loaded, config: DictConfig, 
     rows = [images[group] for group in (*plus, *minus)]
     pixels = combined(images.float(), plus, minus)[None]
     rows += [model.latents_to_images(around), to_pixels(pixels, levels)]
-    save_png(stacked(rows, levels), out)
+    out.png(stacked(rows, levels))
     above = f"{len(plus)} of plus, {len(minus)} of minus" if minus else f"{len(plus)} of plus"
     return [
-        f"wrote   {out} (rows: {above}, the result and {len(noise)} around it, the same with pixels)",
-        f"next    {next_command(loaded.model, ckpt_argument(loaded), 'interpolate')}",
+        out.wrote(f"rows: {above}, the result and {len(noise)} around it, the same with pixels"),
+        f"next    {next_command(loaded.model, ckpt_argument(loaded), 'interpolate', config=config)}",
     ]
 
 
-def along_labels(loaded: Loaded, config: DictConfig, out: Path) -> list[str]:
+def along_labels(loaded: Loaded, config: DictConfig, out: Output) -> list[str]:
     """Write two rows per image: moved along z_plus - z_minus [2], and along the same of pixels.
 
     Raises:
@@ -137,10 +138,10 @@ def along_labels(loaded: Loaded, config: DictConfig, out: Path) -> list[str]:
     for image, latent in zip(x, z, strict=True):
         rows.append(model.latents_to_images(walk(latent, z_plus - z_minus, strengths)))
         rows.append(to_pixels(walk(image.float(), x_plus - x_minus, strengths), levels))
-    save_png(grid(torch.cat(rows), levels, columns=config.columns), out)
+    out.png(grid(torch.cat(rows), levels, columns=config.columns))
     return [
-        f"wrote   {out} ({len(x)} images by 0 to {config.strength:g} along the label, latents above pixels)",
-        f"next    {next_command(loaded.model, ckpt_argument(loaded), 'interpolate')}",
+        out.wrote(f"{len(x)} images by 0 to {config.strength:g} along the label, latents above pixels"),
+        f"next    {next_command(loaded.model, ckpt_argument(loaded), 'interpolate', config=config)}",
     ]
 
 
@@ -151,6 +152,17 @@ def shown(value: Any) -> str:
     """A list as it is typed: `[3,8]`."""
     plain = OmegaConf.to_container(value) if isinstance(value, ListConfig) else value
     return str(plain).replace(" ", "").replace("'", "")
+
+
+def numbered_draws(model: LatentsToImages, n: int, device: torch.device) -> Tensor:
+    """z [n, D] from the prior, the latents that have numbers.
+
+    Raises:
+        UserError: the model has no prior over its latents.
+    """
+    if model.latent_prior == "none":
+        raise UserError(f"this model has no prior over its latents; {INSTEAD}")
+    return prior_draws(model, n, device)
 
 
 def groups(key: str, value: Any, count: int) -> list[list[int]]:
@@ -173,20 +185,14 @@ def groups(key: str, value: Any, count: int) -> list[list[int]]:
 
 
 def labels(key: str, value: Any, names: Sequence[str], present: set[int]) -> list[int]:
-    """Labels by number, or by name where they are quoted.
+    """Labels by name or by number.
 
     Raises:
         UserError: no such label, or none of the training images has it.
     """
     found = []
     for item in listed(key, value, "labels"):
-        label = names.index(item) if item in names else item
-        if type(label) is not int or not 0 <= label < len(names):
-            hint = did_you_mean(item, names) if isinstance(item, str) else ""
-            raise UserError(
-                f"{key}={shown(value)}: expected labels 0 to {len(names) - 1} or their names, "
-                f"found {item!r}{hint}"
-            )
+        label = label_of(item, names, f"{key}={shown(value)}")
         if label not in present:
             raise UserError(f"{key}={shown(value)}: no training image has the label {names[label]}")
         found.append(label)

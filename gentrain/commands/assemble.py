@@ -111,6 +111,7 @@ def assemble(
         identity,
         device,
         capture.CAPTURES[device.type](device) if settings.cuda_graph else None,
+        data.pixels,
     )
     return trainer, batches
 

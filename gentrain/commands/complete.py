@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from gentrain import progress
+from gentrain.commands.output import Output
 from gentrain.commands.trained import (
     capable,
     ckpt_argument,
@@ -20,12 +21,11 @@ from gentrain.commands.trained import (
     named_images,
     next_command,
     open_model,
-    out_path,
 )
 from gentrain.config import conform
 from gentrain.contracts import Completes
 from gentrain.errors import UserError
-from gentrain.images import check_out, grid, save_png, to_display
+from gentrain.images import grid, to_display
 from gentrain.schemas import CompleteConfig
 
 #: What stands for unknown pixels in the picture, of 0 .. 255.
@@ -42,8 +42,7 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
     loaded = open_model(config)
     model = capable(loaded, Completes, "complete")
     spec = loaded.model.spec
-    out = out_path(config, loaded, "completions.png")
-    check_out(out, (".png",))
+    out = Output(config, loaded, "completions.png", (".png",))
     mask = known_part(config.known, spec.shape)
     x = named_images(config.images, loaded, config)
     known = mask.to(device_of(loaded)).expand_as(x)
@@ -54,11 +53,11 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
     given = shown.masked_fill(~mask[: shown.shape[1]], GREY)
     ways = to_display(made, spec.levels).unflatten(0, (len(x), config.n))  # [B, n, 1 or 3, H, W]
     rows = torch.cat([shown[:, None], given[:, None], ways], 1)
-    save_png(grid(rows.flatten(0, 1), 256, columns=config.n + 2), out)
-    print(f"wrote   {out} ({len(x)} rows: the image, what is given, {config.n} completions)")
+    out.png(grid(rows.flatten(0, 1), 256, columns=config.n + 2))
+    print(out.wrote(f"{len(x)} rows: the image, what is given, {config.n} completions"))
     if note:
         print(f"note    {note}")
-    print(f"next    {next_command(loaded.model, ckpt_argument(loaded), 'sample', 'eval')}")
+    print(f"next    {next_command(loaded.model, ckpt_argument(loaded), 'sample', 'eval', config=config)}")
 
 
 def known_part(known: str, shape: tuple[int, int, int]) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from gentrain.commands.sample import save_npz
+from gentrain.commands.output import Output
 from gentrain.commands.trained import (
     batches_of,
     capable,
@@ -18,15 +18,15 @@ from gentrain.commands.trained import (
     device_of,
     encoded,
     named_batch,
+    next_command,
     open_data,
     open_model,
-    out_path,
     split_of,
 )
 from gentrain.config import conform
 from gentrain.contracts import ImagesToLatents
 from gentrain.errors import UserError
-from gentrain.images import check_folder, check_out
+from gentrain.images import check_folder
 from gentrain.projector import CONFIG, save_projector
 from gentrain.schemas import EncodeConfig
 
@@ -43,8 +43,7 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
     config = conform(EncodeConfig, config)
     loaded = open_model(config)
     model = capable(loaded, ImagesToLatents, "encode")
-    out = out_path(config, loaded, "latents.npz")
-    check_out(out, (".npz",))
+    out = Output(config, loaded, "latents.npz", (".npz",))
     if config.projector:
         if loaded.run is None:
             raise UserError(
@@ -65,15 +64,16 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
     labels = images.label if config.images is None else None
     if config.projector:
         check_latents(z)
-    save_npz(out, latents=z.numpy(), **({} if labels is None else {"labels": labels.numpy()}))
-    print(f"wrote   {out} (latents {list(z.shape)}{'' if labels is None else ', labels'})")
+    out.npz(latents=z.numpy(), **({} if labels is None else {"labels": labels.numpy()}))
+    print(out.wrote(f"latents {list(z.shape)}{'' if labels is None else ', labels'}"))
     if not config.projector:
-        print(f"next    gentrain reconstruct {ckpt_argument(loaded)}")
+        print(f"next    {next_command(loaded.model, ckpt_argument(loaded), 'reconstruct', config=config)}")
         return
     assert loaded.run is not None
     folder = loaded.run.folder
     name = f"latents_{config.split if config.images is None else 'images'}_step_{loaded.step}"
+    how = ", replaced" if (folder / CONFIG).exists() else ""
     notes = save_projector(folder, name, z, images, spec)
-    print(f"wrote   {folder / CONFIG}, {folder / 'projector'} (for TensorBoard's Projector tab)")
+    print(f"wrote   {folder / CONFIG}, {folder / 'projector'} (for TensorBoard's Projector tab){how}")
     print("".join(f"note    {note}\n" for note in notes), end="")
     print(f"next    tensorboard --logdir {shlex.quote(str(folder))}")

@@ -16,7 +16,8 @@ from gentrain.api import Loaded
 from gentrain.commands.measures import METRICS, chosen
 from gentrain.commands.trained import ckpt_argument, device_of, next_command, open_model
 from gentrain.config import conform
-from gentrain.files import replacing
+from gentrain.errors import UserError
+from gentrain.files import numbered
 from gentrain.schemas import EvalConfig
 from gentrain.training import randomness
 
@@ -26,7 +27,7 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
 
     Raises:
         UserError: a metric that does not exist or that the model cannot have, missing data.
-        Fault: a log-likelihood that is not finite.
+        Fault: a log-likelihood that is not finite, or a full disk.
     """
     config = conform(EvalConfig, config)
     loaded = open_model(config)
@@ -34,7 +35,8 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
     print(f"model   {loaded.config.names.model} on {loaded.config.names.dataset}, step {loaded.step}")
     for name in names:
         measure(name, loaded, config)
-    print(f"next    {next_command(loaded.model, ckpt_argument(loaded), 'sample', 'reconstruct')}")
+    ckpt = ckpt_argument(loaded)
+    print(f"next    {next_command(loaded.model, ckpt, 'sample', 'reconstruct', config=config)}")
 
 
 def measure(name: str, loaded: Loaded, config: DictConfig) -> dict[str, Any]:
@@ -42,7 +44,7 @@ def measure(name: str, loaded: Loaded, config: DictConfig) -> dict[str, Any]:
 
     Raises:
         UserError: missing data.
-        Fault: a figure that is not finite.
+        Fault: a figure that is not finite, or a full disk.
     """
     # Each metric sees the noise that it would see alone.
     with torch.no_grad(), randomness.aside(int(config.seed), device_of(loaded)):
@@ -73,13 +75,19 @@ def other_data(loaded: Loaded) -> dict[str, Any]:
 
 
 def keep(entry: dict[str, Any], path: Path) -> None:
-    """Write the figures, whole or not at all; a folder of somebody else's is no reason to fail."""
+    """Write the figures, whole or not at all; a folder of somebody else's is no reason to fail.
+
+    Figures that are there already stay: others go beside them, in the next file whose name is free.
+
+    Raises:
+        Fault: the disk is full, or failed.
+    """
     # JSON has no nan, which the standard error of a single image is.
     entry = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in entry.items()}
+    content = json.dumps(entry, indent=2) + "\n"
     try:
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(entry, indent=2) + "\n")
-    except OSError as error:
-        print(f"note    the figures are not kept: cannot write {path}: {error.strerror}")
+        path, new = numbered(path, lambda file: file.write_text(content))
+    except UserError as error:
+        print(f"note    the figures are not kept: {error}")
         return
-    print(f"wrote   {path}")
+    print(f"wrote   {path}{'' if new else ', unchanged'}")

@@ -9,6 +9,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
+from gentrain.commands.output import Output
 from gentrain.commands.trained import (
     capable,
     ckpt_argument,
@@ -16,17 +17,18 @@ from gentrain.commands.trained import (
     named_images,
     next_command,
     open_model,
-    out_path,
 )
 from gentrain.config import conform
 from gentrain.contracts import ImagesToLatents, LatentsToImages
 from gentrain.errors import UserError
-from gentrain.images import check_out, grid, save_png
+from gentrain.images import grid
 from gentrain.schemas import InterpolateConfig
 
 
 def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) -> None:
-    """Walk between latents drawn from the prior, or those of images named pair by pair.
+    """Walk between latents drawn from the prior, or those of images, pair by pair.
+
+    Without a prior and without names: between the first test images.
 
     Raises:
         UserError: a model without latents, an odd number of images.
@@ -34,25 +36,25 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
     config = conform(InterpolateConfig, config)
     loaded = open_model(config)
     model = capable(loaded, LatentsToImages, "interpolate")
-    out = out_path(config, loaded, "interpolations.png")
-    check_out(out, (".png",))
+    out = Output(config, loaded, "interpolations.png", (".png",))
+    then = next_command(loaded.model, ckpt_argument(loaded), "encode", "sample", config=config)
     if config.plane and config.images is not None:
         raise UserError("plane=true shows all latents, images= some of them; give one")
     with torch.no_grad():
         if config.plane:
             z = plane(model, config.rows, config.columns, device_of(loaded))
-            save_png(grid(model.latents_to_images(z), loaded.model.spec.levels, columns=config.columns), out)
-            print(f"wrote   {out} (the plane of latents, {config.rows} x {config.columns})")
-            print(f"next    {next_command(loaded.model, ckpt_argument(loaded), 'encode', 'sample')}")
+            out.png(grid(model.latents_to_images(z), loaded.model.spec.levels, columns=config.columns))
+            print(out.wrote(f"the plane of latents, {config.rows} x {config.columns}"))
+            print(f"next    {then}")
             return
-        if config.images is None:
-            ends = prior_draws(
-                model, 2 * config.rows, device_of(loaded), "name images to go between: images=0,1,2,3"
-            )
+        if config.images is None and model.latent_prior != "none":
+            ends = prior_draws(model, 2 * config.rows, device_of(loaded))
             what = "latents drawn from the prior"
         else:
             encoder = capable(loaded, ImagesToLatents, "interpolate between images")
             x = named_images(config.images, loaded, config)
+            if config.images is None:
+                x = first_pairs(x)
             if len(x) < 2 or len(x) % 2:
                 raise UserError(f"images={config.images}: expected an even number, found {len(x)}")
             ends, what = encoder.images_to_latents(x), "images"
@@ -60,21 +62,18 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
         weights = torch.linspace(0, 1, config.columns, device=ends.device, dtype=ends.dtype)
         rows = [between(a, b, weights) for a, b in zip(ends[::2], ends[1::2], strict=True)]
         images = model.latents_to_images(torch.cat(rows))
-    save_png(grid(images, loaded.model.spec.levels, columns=config.columns), out)
-    print(f"wrote   {out} ({len(rows)} rows between {what})")
-    print(f"next    {next_command(loaded.model, ckpt_argument(loaded), 'encode', 'sample')}")
+    out.png(grid(images, loaded.model.spec.levels, columns=config.columns))
+    print(out.wrote(f"{len(rows)} rows between {what}"))
+    print(f"next    {then}")
 
 
-def prior_draws(model: LatentsToImages, n: int, device: torch.device, instead: str) -> Tensor:
-    """z [n, D] from the prior over latents: N(0, I), or uniform on [-1, 1].
+def first_pairs(x: Tensor) -> Tensor:
+    """The first images of x [B, C, H, W], two pairs at most; a single image is a pair with itself."""
+    return x.repeat(2, 1, 1, 1) if len(x) == 1 else x[: min(4, len(x) // 2 * 2)]
 
-    `instead` is what to type where there is none.
 
-    Raises:
-        UserError: the model has no prior over its latents.
-    """
-    if model.latent_prior == "none":
-        raise UserError(f"this model has no prior over its latents; {instead}")
+def prior_draws(model: LatentsToImages, n: int, device: torch.device) -> Tensor:
+    """z [n, D] from the prior over latents: N(0, I), or uniform on [-1, 1]."""
     if model.latent_prior == "uniform":
         return torch.rand(n, model.latent_dim, device=device) * 2 - 1
     return torch.randn(n, model.latent_dim, device=device)
@@ -94,7 +93,7 @@ def plane(model: LatentsToImages, rows: int, columns: int, device: torch.device)
             "e.g.: gentrain train model=vae model.latent_dim=2"
         )
     if model.latent_prior == "none":
-        raise UserError("plane=true: this model has no prior over its latents; name images=0,1,2,3 instead")
+        raise UserError("plane=true: this model has no prior over its latents; leave plane out, for rows")
 
     def quantiles(count: int) -> Tensor:
         p = (torch.arange(count, device=device) + 0.5) / count

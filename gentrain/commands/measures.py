@@ -19,6 +19,7 @@ from gentrain.api import Loaded
 from gentrain.commands.trained import (
     batches_of,
     check_latents,
+    ckpt_argument,
     device_of,
     drawn,
     encoded,
@@ -39,6 +40,10 @@ from gentrain.training import randomness
 
 #: Images that the classifier is tested on at once.
 _CHUNK = 500
+#: Samples for each label of the training images from which their labels say something.
+_ENOUGH = 10
+#: Fewer labels than this share of the training images' are few; more samples than this of one label are one.
+_FEW, _ONE = 0.5, 0.95
 #: A classifier below this accuracy on the test images is weak evidence.
 _GOOD = 0.99
 
@@ -80,6 +85,17 @@ class Metric:
         return None
 
 
+def subject(loaded: Loaded, data: Data, config: DictConfig) -> dict[str, Any]:
+    """Which images a figure is of: without it two figures look comparable that are not."""
+    dataset = loaded.config.names.dataset or data.name
+    return {
+        "dataset": dataset,
+        "split": config.split,
+        "levels": data.spec.levels,
+        "binarize": data.binarize,
+    }
+
+
 def likelihood(loaded: Loaded, config: DictConfig) -> Measured:
     """-log p(x) of a split.
 
@@ -94,14 +110,15 @@ def likelihood(loaded: Loaded, config: DictConfig) -> Measured:
     batches = batches_of(data, split, config, device_of(loaded), config.limit)
     bar = tqdm(batches, total=math.ceil(count / config.batch_size), unit="batch", disable=None)
     found = evaluate_likelihood(model, bar, loaded.model.spec, samples=config.samples)
-    which = f"{config.split} ({found.images} images)"
+    of = subject(loaded, data, config)
+    which = f"{of['dataset']} {config.split} ({found.images} images), {data.pixels}"
     part = "" if config.limit is None else f"_first_{config.limit}"
     return Measured(
         [
             f"nll     {found.nats:.4f} +- {found.nats_stderr:.4f} nats per image, {found.kind}, {which}",
             f"        {found.bits_per_dim:.5f} +- {found.bits_per_dim_stderr:.5f} bits/dim",
         ],
-        {"split": config.split, **asdict(found)},
+        {**of, **asdict(found)},
         f"eval_{config.split}{part}.json",
     )
 
@@ -127,6 +144,11 @@ def classes(loaded: Loaded, config: DictConfig) -> Measured:
         f"judge   classifier {name}: {judge.accuracy:.2%} of {judge.test_images:,} test images right, "
         f"trained on the {judge.train_images:,} training images",
     ]
+    assert data.train.labels is not None  # label_names has looked
+    present = classifier.entropy(np.bincount(data.train.labels, minlength=len(names)).tolist())[0]
+    collapsed = collapse(names, found.counts, present)
+    if collapsed:
+        lines.append(f"note    {collapsed}; look at them: gentrain sample {ckpt_argument(loaded)}")
     if judge.accuracy < _GOOD:
         lines.append(
             f"note    a classifier below {_GOOD:.0%} is weak evidence: what it sees may be its own mistakes"
@@ -153,14 +175,15 @@ def reconstruction(loaded: Loaded, config: DictConfig) -> Measured:
     split = split_of(data, config.split)
     batches = batches_of(data, split, config, device_of(loaded), config.limit)
     found = evaluate_reconstruction(model, batches, loaded.model.spec)
+    of = subject(loaded, data, config)
     part = "" if config.limit is None else f"_first_{config.limit}"
     return Measured(
         [
             f"error   {found.mse[name]:.5f} +- {found.mse_stderr[name]:.5f} {name}, mean square per pixel "
-            f"(0 to 1), {config.split} ({found.images} images)"
+            f"(0 to 1), {of['dataset']} {config.split} ({found.images} images), {data.pixels}"
             for name in found.mse
         ],
-        {"split": config.split, **figures(found)},
+        {**of, **figures(found)},
         f"eval_reconstruction_{config.split}{part}.json",
     )
 
@@ -308,6 +331,31 @@ def judge_of(data: Data, loaded: Loaded, config: DictConfig) -> tuple[classifier
         cache = source_of(loaded, config).cache
         content, name = made_once(cache, "classifier", key, make, lambda line: print(f"note    {line}"))
         return classifier.judge_from_bytes(content, data.spec, recipe, device), name
+
+
+def collapse(names: Sequence[str], counts: Sequence[int], present: float) -> str | None:
+    """What few labels among many samples mean, in a line; None where they are not few.
+
+    Args:
+        names: of the labels.
+        counts: how many samples look like each.
+        present: entropy of the training images' labels, in nats.
+    """
+    total, labels = sum(counts), math.exp(present)  # as many labels, equally frequent, have this entropy
+    seen = math.exp(classifier.entropy(counts)[0])
+    if total < _ENOUGH * labels or seen > _FEW * labels:
+        return None
+    largest = max(counts)
+    if largest > _ONE * total:
+        shown = "all" if largest == total else f"{largest:,} of the"
+        return (
+            f"{shown} {total:,} samples look like one label, {names[counts.index(largest)]}: "
+            "the samples have collapsed onto it, or are all one picture"
+        )
+    return (
+        f"the samples are spread over {seen:.1f} labels, the training images over {labels:.1f}: "
+        "they have collapsed onto few"
+    )
 
 
 def histogram(names: Sequence[str], counts: Sequence[int], most: int = 20) -> str:

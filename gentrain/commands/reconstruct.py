@@ -8,18 +8,12 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from gentrain.commands.trained import (
-    capable,
-    ckpt_argument,
-    named_batch,
-    next_command,
-    open_model,
-    out_path,
-)
+from gentrain.commands.output import Output
+from gentrain.commands.trained import capable, ckpt_argument, named_batch, next_command, open_model
 from gentrain.config import conform
 from gentrain.contracts import Reconstructs
 from gentrain.errors import UserError
-from gentrain.images import check_out, grid, rows_of_eight, save_png
+from gentrain.images import grid, rows_of_eight
 from gentrain.schemas import ReconstructConfig
 
 
@@ -32,22 +26,23 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
     config = conform(ReconstructConfig, config)
     loaded = open_model(config)
     model = capable(loaded, Reconstructs, "reconstruct")
-    out = out_path(config, loaded, "reconstructions.png")
-    check_out(out, (".png",))
+    out = Output(config, loaded, "reconstructions.png", (".png",))
     batch = named_batch(config.images, loaded, config)
     try:
         with torch.no_grad():
             rows = model.reconstructions(batch)
     except ValueError as error:
-        hint = "; images from files have none, test images do: images=0,1,2" if batch.given is None else ""
-        raise UserError(f"images={config.images}: {error}{hint}") from error
+        hint = "; images from files have none, test images do: images=0" if batch.given is None else ""
+        where = "reconstruct" if config.images is None else f"images={config.images}"
+        raise UserError(f"{where}: {error}{hint}") from error
     levels = loaded.model.spec.levels
-    save_png(grid(rows_of_eight(*rows.values()), levels, columns=min(8, len(batch.x))), out)
+    out.png(grid(rows_of_eight(*rows.values()), levels, columns=min(8, len(batch.x))))
     errors = [
         f"{float((row.float() - batch.x.float()).abs().mean()) / (levels - 1):.4f} {name}"
         for name, row in rows.items()
         if row is not batch.x
     ]
-    print(f"wrote   {out} ({len(batch.x)} images, from top to bottom: {', '.join(rows)})")
+    print(out.wrote(f"{len(batch.x)} images, from top to bottom: {', '.join(rows)}"))
     print(f"error   {', '.join(errors)} (mean absolute, of the range 0 to 1)")
-    print(f"next    {next_command(loaded.model, ckpt_argument(loaded), 'interpolate', 'sample', 'eval')}")
+    ckpt = ckpt_argument(loaded)
+    print(f"next    {next_command(loaded.model, ckpt, 'interpolate', 'sample', 'eval', config=config)}")

@@ -27,7 +27,7 @@ from gentrain.commands.trained import ckpt_argument, device_of, next_command, op
 from gentrain.config import conform, options
 from gentrain.errors import Fault, UserError, did_you_mean
 from gentrain.explain import plain_key
-from gentrain.files import replacing
+from gentrain.files import writing
 from gentrain.schemas import EvalConfig, TrainConfig
 from gentrain.training import distributed, provenance
 from gentrain.training import run as runs
@@ -44,7 +44,7 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
 
     Raises:
         UserError: no experiment, one without targets, or a folder that another recipe trained.
-        Fault: what went wrong while training, or a figure that is worse than its target.
+        Fault: what went wrong while training, a full disk, or a figure that is worse than its target.
         Stopped: a signal asked for the end; the same command goes on.
     """
     if distributed.launched_size() > 1:
@@ -71,7 +71,7 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
         raise Stopped(f"{where}; go on with: {again}", stopped.signum) from stopped
     except KeyboardInterrupt:  # while starting or measuring, in which there is nothing to save
         raise Stopped(f"interrupted; go on with: {again}", signal.SIGINT) from None
-    with replacing(folder / "result.json") as temporary:
+    with writing(folder / "result.json") as temporary:
         temporary.write_text(json.dumps(result, indent=2) + "\n")
     if result["changed"]:
         print(f"note    not the recipe of {experiment}, but with {shlex.join(result['changed'])}")
@@ -247,7 +247,6 @@ def entry(target: DictConfig, obtained: float, figures: Mapping[str, Any], figur
     """One target beside what was obtained."""
     wanted, sign = (target.at_most, 1) if target.at_most is not None else (target.at_least, -1)
     excess = sign * (obtained - wanted)  # how much worse
-    images = figures.get("images")
     return {
         "published": target.published,
         "wanted": f"{'at most' if sign > 0 else 'at least'} {wanted:g}",
@@ -255,13 +254,19 @@ def entry(target: DictConfig, obtained: float, figures: Mapping[str, Any], figur
         "stderr": figures.get(f"{figure}_stderr"),
         "tolerance": target.tolerance,
         "verdict": verdict(excess, target.tolerance, target.published is not None),
-        "estimator": ", ".join(
-            filter(
-                None, [figures.get("kind"), f"{target.split}, {images:,} images" if images else target.split]
-            )
-        ),
+        "estimator": estimator(target.split, figures),
         "source": target.source,
     }
+
+
+def estimator(split: str, figures: Mapping[str, Any]) -> str:
+    """What a figure is of: "IWAE-5000, mnist test, 10,000 images, 2 levels, binarize=dynamic"."""
+    parts = [figures.get("kind"), " ".join(filter(None, [figures.get("dataset"), split]))]
+    if images := figures.get("images"):
+        parts.append(f"{images:,} images")
+    if "levels" in figures:
+        parts.append(f"{figures['levels']} levels, binarize={figures['binarize']}")
+    return ", ".join(filter(None, parts))
 
 
 def verdict(excess: float, tolerance: float, published: bool) -> str:

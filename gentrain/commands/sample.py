@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,20 +10,13 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from gentrain.commands.trained import (
-    capable,
-    ckpt_argument,
-    drawn,
-    listed,
-    next_command,
-    open_model,
-    out_path,
-)
+from gentrain.commands.labels import as_typed, label_of
+from gentrain.commands.output import Output
+from gentrain.commands.trained import capable, ckpt_argument, drawn, listed, next_command, open_model
 from gentrain.config import conform
 from gentrain.contracts import DataSpec, Samples
 from gentrain.errors import UserError, did_you_mean
-from gentrain.files import replacing
-from gentrain.images import check_out, grid, save_png
+from gentrain.images import grid
 from gentrain.schemas import SampleConfig
 
 #: The most images that a picture shows.
@@ -42,25 +34,25 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
     loaded = open_model(config)
     capable(loaded, Samples, "sample")
     spec = loaded.model.spec
-    out = out_path(config, loaded, "samples.png")
-    check_out(out, (".png", ".npz"))
-    if out.suffix == ".png" and config.n > MOST_IN_A_PICTURE:
+    out = Output(config, loaded, "samples.png", (".png", ".npz"))
+    picture = out.path.suffix == ".png"
+    if picture and config.n > MOST_IN_A_PICTURE:
         raise UserError(f"n={config.n} is too many for a picture; write them with out=samples.npz")
-    given = condition(config, spec)
+    given = condition(config, spec, typed)
     where = "sample" if config.attributes is None else "attributes"
     with torch.no_grad():
         parts = [part.cpu() for part in drawn(loaded, config.n, given, config.temperature, where)]
     images = torch.cat(parts)  # [n, C, H, W]
-    if out.suffix == ".png":
-        save_png(grid(images, spec.levels), out)
+    if picture:
+        out.png(grid(images, spec.levels))
     else:
-        save_npz(out, images=images.numpy(), levels=np.int64(spec.levels))
-    print(f"wrote   {out} ({len(images)} images, step {loaded.step})")
+        out.npz(images=images.numpy(), levels=np.int64(spec.levels))
+    print(out.wrote(f"{len(images)} images, step {loaded.step}"))
     then = next_command(loaded.model, ckpt_argument(loaded), "eval", "reconstruct", "interpolate")
     print(f"next    {then}")
 
 
-def condition(config: DictConfig, spec: DataSpec) -> Tensor | None:
+def condition(config: DictConfig, spec: DataSpec, typed: Sequence[str]) -> Tensor | None:
     """What every image is to have: a label, int64 [], or attributes, bool [A]; None where nothing is named.
 
     Raises:
@@ -69,10 +61,11 @@ def condition(config: DictConfig, spec: DataSpec) -> Tensor | None:
     if config.label is not None:
         if config.attributes is not None:
             raise UserError("label and attributes both say what to draw; give one of them")
-        if spec.classes is None or config.label >= spec.classes:
-            valid = f"0 to {spec.classes - 1}" if spec.classes else "none: the data have no labels"
-            raise UserError(f"label={config.label}: expected {valid}")
-        return torch.tensor(config.label)
+        word = as_typed(typed, "label", config.label)
+        if spec.classes is None:
+            raise UserError(f"label={word}: expected none: the data have no labels")
+        names = spec.label_names or tuple(map(str, range(spec.classes)))
+        return torch.tensor(label_of(word, names, f"label={word}"))
     if config.attributes is None:
         return None
     if spec.attributes is None:
@@ -82,16 +75,3 @@ def condition(config: DictConfig, spec: DataSpec) -> Tensor | None:
         if name not in spec.attributes:
             raise UserError(f"attributes: there is no {name!r}{did_you_mean(name, spec.attributes)}")
     return torch.tensor([name in named for name in spec.attributes])
-
-
-def save_npz(out: Path, **arrays: Any) -> None:
-    """Write arrays as a compressed .npz, whole or not at all.
-
-    Raises:
-        UserError: the place cannot be written.
-    """
-    try:
-        with replacing(out) as temporary, open(temporary, "wb") as file:
-            np.savez_compressed(file, **arrays)
-    except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror or error}") from error

@@ -83,9 +83,9 @@ def existing(place: Path) -> Path:
 
 def print_outcome(outcome: Outcome, run: Run, model: GenerativeModel) -> None:
     """What was reached, and the next commands."""
-    figures = ", ".join(f"{k.removeprefix('eval/')} {v:.4f}" for k, v in outcome.evaluation.items())
     checks = ", ".join(f"{k.removeprefix('check/')} {v:.4f}" for k, v in outcome.checks.items())
-    found = f"; validation {figures}" if figures else f"; check {checks}" if checks else ""
+    shown = outcome.figures
+    found = f"; validation {shown}" if shown else f"; check {checks}" if checks else ""
     ended = f"; ended: {outcome.ended}" if outcome.ended else ""
     say(
         f"done    step {outcome.step} in {outcome.seconds:.0f} s of training, "

@@ -62,10 +62,7 @@ class Sweep:
                 self.folder.rmdir()  # nothing was trained
                 self.folder = None
         if done:
-            figures = ", ".join(
-                f"{k.removeprefix('eval/')} {v:.4f}" for k, v in done["outcome"].evaluation.items()
-            )
-            self.rows.append((label, figures or "-", str(done["run"])))
+            self.rows.append((label, done["outcome"].figures or "-", str(done["run"])))
 
     def _failed(self, error: Fault | UserError) -> None:
         """Count a job that did not end well, which ends the sweep where no job has: nothing is lost.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shlex
 import warnings
@@ -25,10 +26,14 @@ from gentrain.data.pictures import read_images
 from gentrain.data.source import Data, Source, Split
 from gentrain.errors import Fault, UserError
 from gentrain.saying import warn_in_one_line
+from gentrain.schemas import SCHEMAS
 from gentrain.training import distributed, processor, randomness
 from gentrain.training.precision import pick_device
 
 T = TypeVar("T")
+
+#: Test images that are taken where none are named.
+FIRST = 8
 
 
 def open_model(config: DictConfig) -> Loaded:
@@ -194,8 +199,10 @@ def drawn(
             bar.update(count)
 
 
-def named_batch(images: str, loaded: Loaded, config: DictConfig) -> Batch:
+def named_batch(images: str | None, loaded: Loaded, config: DictConfig) -> Batch:
     """The images that `images=` names: test indices, with what the data say of them, a file, or a folder.
+
+    None: the first `FIRST` test images, or all where there are fewer.
 
     Returns:
         x in the model's levels, everything on its device.
@@ -203,13 +210,14 @@ def named_batch(images: str, loaded: Loaded, config: DictConfig) -> Batch:
     Raises:
         UserError: no such index, file or folder, or not an image.
     """
-    images = images.strip()
-    numbers = images.strip("[]()")
-    if re.fullmatch(r"\s*\d+(\s*,\s*\d+)*\s*", numbers):
+    numbers = "" if images is None else images.strip().strip("[]()")
+    if images is None or re.fullmatch(r"\s*\d+(\s*,\s*\d+)*\s*", numbers):
         data = open_data(loaded, config)
-        indices = [int(i) for i in numbers.split(",")]
+        first = range(min(FIRST, len(data.test)))
+        indices = first if images is None else [int(i) for i in numbers.split(",")]
         batch = images_at(data, data.test, indices, int(config.seed))
     else:
+        images = images.strip()
         path = Path(images).expanduser()
         if not path.exists():
             raise UserError(
@@ -219,7 +227,7 @@ def named_batch(images: str, loaded: Loaded, config: DictConfig) -> Batch:
     return batch.map(lambda part: part.to(device_of(loaded)))
 
 
-def named_images(images: str, loaded: Loaded, config: DictConfig) -> Tensor:
+def named_images(images: str | None, loaded: Loaded, config: DictConfig) -> Tensor:
     """The images of `named_batch`, uint8 [B, C, H, W].
 
     Raises:
@@ -241,28 +249,24 @@ def listed(key: str, value: Any, what: str) -> list[Any]:
     return list(OmegaConf.to_container(value))  # type: ignore[arg-type]
 
 
-def out_path(config: DictConfig, loaded: Loaded, default: str) -> Path:
-    """Where to write: `out`, or `default` in the run folder (in the current folder without a run)."""
-    if config.out is not None:
-        return Path(config.out).expanduser()
-    return (loaded.run.folder if loaded.run else Path()) / default
-
-
-def next_command(model: GenerativeModel, ckpt: str, *verbs: str) -> str:
+def next_command(model: GenerativeModel, ckpt: str, *verbs: str, config: DictConfig | None = None) -> str:
     """`gentrain VERB CKPT` with the first of `verbs` that works as it stands; without any, `gentrain list`.
 
     Args:
         model: what the command is for.
         ckpt: how to name its checkpoint, quoted for a shell.
         verbs: keys of `NEEDS`, the best first.
+        config: of this command, where it reads data: if they lie elsewhere now, they do for the next too.
     """
     for verb in verbs:
-        # Without a likelihood eval asks for metrics, without a prior interpolate asks for images.
-        needed, images = HasLikelihood if verb == "eval" else NEEDS[verb], ""
+        # Without a likelihood eval asks for metrics; without a prior interpolate goes between test images.
+        needed = HasLikelihood if verb == "eval" else NEEDS[verb]
         if verb == "interpolate" and getattr(model, "latent_prior", None) == "none":
-            needed, images = ImagesToLatents, " images=0,1,2,3"
+            needed = ImagesToLatents
         if isinstance(model, needed):
-            return f"gentrain {verb} {ckpt}{images}"
+            reads = any(field.name == "dataset" for field in dataclasses.fields(SCHEMAS[verb]))
+            moved = None if config is None or not reads else config.dataset.root
+            return f"gentrain {verb} {ckpt}" + (f" {shlex.quote(f'dataset.root={moved}')}" if moved else "")
     return "gentrain list"
 
 

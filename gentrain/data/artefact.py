@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from gentrain.data.cache import lock
+from gentrain.data.cache import lock, unusable
 from gentrain.data.source import Data, Split
-from gentrain.errors import UserError
 from gentrain.files import replacing, sync
 
 #: Hexadecimal digits of each hash in a file's name.
@@ -44,7 +43,8 @@ def made_once(
         The content and the first 12 hexadecimal digits of its SHA-256.
 
     Raises:
-        UserError: the folder cannot be read or written (names dataset.cache).
+        UserError: the folder can never be read or written (names dataset.cache).
+        Fault: the disk is full, or failed.
     """
     start = f"{name}-{_hash(json.dumps(key, sort_keys=True).encode())}"
     try:
@@ -66,10 +66,7 @@ def made_once(
                 sync(temporary)
             return content, digest
     except OSError as error:
-        raise UserError(
-            f"dataset.cache={cache} cannot be used ({error.strerror or error}); "
-            "name a folder that can be written with dataset.cache=FOLDER or GENTRAIN_CACHE"
-        ) from error
+        raise unusable(cache, error) from error
 
 
 def fingerprint(data: Data) -> dict[str, Any]:

@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from gentrain.errors import Fault, UserError
-from gentrain.files import sync
+from gentrain.errors import Fault, GentrainError, UserError
+from gentrain.files import mistaken, sync
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ def cached(cache: Path, name: str, key: Mapping[str, Any], build: Callable[[Buil
             return entry
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _unusable(cache, error) from error
+        raise unusable(cache, error) from error
     with lock(cache, folder.name):
         try:
             entry = _open(folder)
@@ -150,7 +150,7 @@ def cached(cache: Path, name: str, key: Mapping[str, Any], build: Callable[[Buil
             temporary = _temporary(cache, folder.name)
             temporary.mkdir()
         except OSError as error:
-            raise _unusable(cache, error) from error
+            raise unusable(cache, error) from error
         try:
             builder = Builder(temporary)
             build(builder)
@@ -159,7 +159,7 @@ def cached(cache: Path, name: str, key: Mapping[str, Any], build: Callable[[Buil
                 temporary.rename(folder)
                 sync(cache)
             except OSError as error:
-                raise _unusable(cache, error) from error
+                raise unusable(cache, error) from error
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
@@ -185,7 +185,7 @@ def lock(cache: Path, name: str) -> Iterator[None]:
             log.warning("waiting for another process that builds %s", cache / name)
             held.acquire()
     except OSError as error:
-        raise _unusable(cache, error) from error
+        raise unusable(cache, error) from error
     try:
         yield
     finally:
@@ -226,8 +226,10 @@ def _remove_leftovers(cache: Path, held: str) -> None:
             continue
 
 
-def _unusable(cache: Path, error: OSError) -> UserError:
-    return UserError(
+def unusable(cache: Path, error: OSError) -> GentrainError:
+    """The error to raise for a cache folder: the user's mistake, or a disk that is full or fails."""
+    kind = UserError if mistaken(error) else Fault
+    return kind(
         f"dataset.cache={cache} cannot be used ({error.strerror or error}); "
         "name a folder that can be written with dataset.cache=FOLDER or GENTRAIN_CACHE"
     )

@@ -104,6 +104,11 @@ class Data:
             test=renumbered(self.test),
         )
 
+    @property
+    def pixels(self) -> str:
+        """What pixels a likelihood is of: "2 levels, binarize=dynamic"."""
+        return f"{self.spec.levels} levels, binarize={self.binarize}"
+
     def describe(self) -> list[str]:
         """The lines that are shown before training: sizes, shape, levels, values, label histograms."""
         validation = "none" if self.validation is None else f"{len(self.validation):,}"

@@ -80,6 +80,7 @@ class Outcome:
     seconds: of training, over all sessions; images_per_second: in them.
     checks: the last figures of `GenerativeModel.examine`.
     ended: why, where it was not the number of steps.
+    kind: of the evaluation's likelihood, and of what pixels.
     """
 
     step: int
@@ -89,3 +90,15 @@ class Outcome:
     best: float | None
     checks: dict[str, float] = field(default_factory=dict)
     ended: str = ""
+    kind: str = ""
+
+    @property
+    def figures(self) -> str:
+        """The evaluation for a reader; empty without one."""
+        return figures(self.evaluation, self.kind)
+
+
+def figures(evaluation: dict[str, float], kind: str) -> str:
+    """ "nats 84.1234, nats_stderr 0.1234 (ELBO, 2 levels, binarize=dynamic)"; empty without figures."""
+    shown = ", ".join(f"{name.removeprefix('eval/')} {value:.4f}" for name, value in evaluation.items())
+    return f"{shown} ({kind})" if kind else shown

@@ -23,7 +23,7 @@ from gentrain.training.capture import Capture
 from gentrain.training.checkpoint import check_same_model
 from gentrain.training.distributed import World
 from gentrain.training.ema import EMA
-from gentrain.training.plan import Ended, Outcome, Plan, TrainingBatches
+from gentrain.training.plan import Ended, Outcome, Plan, TrainingBatches, figures
 from gentrain.training.provenance import environment
 from gentrain.training.run import Run, keep_checkpoint
 from gentrain.training.steps import CapturedSteps, Steps
@@ -59,6 +59,7 @@ class Trainer:
         identity: what the checkpoint says of the run: its config as YAML, names, DataSpec.
         device: of the model.
         capture: how steps are captured and replayed; None: they are run operation by operation.
+        pixels: what a likelihood is of, for the reader: levels, binarisation.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Trainer:
         identity: dict[str, Any],
         device: torch.device,
         capture: Capture | None = None,
+        pixels: str = "",
     ) -> None:
         self.model, self.updates, self.ema = model, list(updates), ema
         self.batches, self.validation, self.plan = batches, validation, plan
@@ -88,6 +90,7 @@ class Trainer:
         self._evaluation: dict[str, float] = {}
         self._checks: dict[str, float] = {}
         self._measures = validation is not None and has_figure(model, len(self.updates))
+        self._pixels, self._kind = pixels, ""
         self._tracker: Tracker | None = None
         self._warned: set[str] = set()
         buffers = [b for b in model.buffers() if b.is_floating_point()]
@@ -136,7 +139,8 @@ class Trainer:
         seconds, ended = self.seconds(), self.ended()
         rate = self.step * self.plan.batch_size / max(seconds, 1e-9)
         why = ended.reason if ended else ""
-        return Outcome(self.step, seconds, rate, self._evaluation, self.best, self._checks, why)
+        reached = (self._evaluation, self.best, self._checks, why, self._kind)
+        return Outcome(self.step, seconds, rate, *reached)
 
     def one_step(self) -> None:
         """One fresh batch and all turns that are due."""
@@ -273,10 +277,11 @@ class Trainer:
             failed = f"the evaluation at step {self.step} failed: {reason(error)}"
             raise Fault(f"{failed}; {self._without_evaluation()}") from error
         assert found is not None
-        self._evaluation, figure = found
+        self._evaluation, figure, kind = found
+        self._kind = ", ".join(filter(None, [kind, self._pixels])) if kind else ""
         if self._tracker:
             self._tracker.scalars(self.step, self._evaluation)
-            shown = ", ".join(f"{k.removeprefix('eval/')} {v:.4f}" for k, v in self._evaluation.items())
+            shown = figures(self._evaluation, self._kind)
             self._tracker.say(f"step {self.step}/{self.plan.steps}: validation {shown}")
         if not is_better(figure, self.best):
             self._stale += 1

@@ -81,12 +81,12 @@ def training_figures(updates: Sequence[TurnUpdate]) -> dict[str, float]:
 
 def evaluate(
     model: GenerativeModel, batches: Iterator[Batch], step: int, turns: int, world: World
-) -> tuple[dict[str, float], float] | None:
+) -> tuple[dict[str, float], float, str] | None:
     """The figures of `model` on this rank's validation `batches`, over all ranks.
 
     Returns:
-        ({name: figure}, the one that "best" means, lower being better); None for a model of several
-        turns without likelihood (`has_figure`).
+        ({name: figure}, the one that "best" means, lower being better, the kind of a likelihood or "");
+        None for a model of several turns without likelihood (`has_figure`).
     """
     if isinstance(model, HasLikelihood):
         result = evaluate_likelihood(model, batches, model.spec, samples=None, reduce=world.sum)
@@ -95,10 +95,10 @@ def evaluate(
             "eval/nats_stderr": result.nats_stderr,
             "eval/bits_per_dim": result.bits_per_dim,
         }
-        return values, result.nats
+        return values, result.nats, result.kind
     if turns == 1:
         figure = mean_loss(model, batches, step, world)
-        return {"eval/loss": figure}, figure
+        return {"eval/loss": figure}, figure, ""
     return None
 
 

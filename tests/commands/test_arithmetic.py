@@ -13,13 +13,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from omegaconf import ListConfig
 from PIL import Image
 from running import Ended, toy
 from torch import Tensor
 
 import gentrain as package
 from gentrain.api import compose_train
-from gentrain.commands.arithmetic import combined, stacked, to_pixels, walk, with_numbers
+from gentrain.commands.arithmetic import combined, labels, stacked, to_pixels, walk, with_numbers
 from gentrain.config import build_source
 from gentrain.data.source import Data
 from gentrain.images import grid
@@ -267,11 +268,11 @@ MISTAKES = [
     (["plus=[a]"], ["plus=[a]: expected numbers"]),
     (["plus=[null]"], ["plus=[None]: expected numbers"]),
     (["plus={a: 1}"], ["plus=", "expected a list of numbers"]),
-    (["images=0", "plus=[10]"], ["plus=[10]: expected labels 0 to 9 or their names, found 10"]),
-    (["images=0", "plus=[-1]"], ["plus=[-1]: expected labels"]),
-    (["images=0", "plus=[7]", "minus=['x']"], ["minus=[x]: expected labels 0 to 9", "found 'x'"]),
-    (["images=0", "plus=[true]"], ["expected labels"]),
-    (["images=0", "plus=[[7]]"], ["plus=[[7]]: expected labels"]),
+    (["images=0", "plus=[10]"], ["plus=[10]: expected 0 to 9, found 10"]),
+    (["images=0", "plus=[-1]"], ["plus=[-1]: expected 0 to 9"]),
+    (["images=0", "plus=[7]", "minus=['x']"], ["minus=[x]: expected 0 to 9", "found 'x'"]),
+    (["images=0", "plus=[true]"], ["expected 0 to 9"]),
+    (["images=0", "plus=[[7]]"], ["plus=[[7]]: expected 0 to 9"]),
     (["images=0", "plus=7"], ["plus=7: expected a list of labels, e.g. plus=[7]"]),
     (["images=0"], ["images=0", "plus=[0]"]),
     (["images=0", "minus=[1]"], ["plus=[0]"]),
@@ -345,12 +346,13 @@ def test_labels_that_no_training_image_has(
 def test_a_name_that_looks_like_another_labels_number(
     gentrain: Callable[..., Ended], trained_mlp: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Quoted it is a name, bare it is a number."""
+    """It is the name."""
     from gentrain.commands import arithmetic
 
     monkeypatch.setattr(arithmetic, "label_names", lambda data: tuple("9876543210"))
+    assert labels("plus", ListConfig(["2", 2, 9]), tuple("9876543210"), set(range(10))) == [7, 0]
     pictures = []
-    for typed in ("plus=['2']", "plus=[7]", "plus=[2]"):
+    for typed in ("plus=['2']", "plus=[2]", "plus=[7]"):
         assert gentrain("arithmetic", "ckpt=mlp", "images=0", typed, "out=x.png").status == 0
         pictures.append(Path("x.png").read_bytes())
     assert pictures[0] == pictures[1] != pictures[2]

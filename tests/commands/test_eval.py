@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -19,7 +20,7 @@ from running import Ended, toy
 
 import gentrain as package
 from gentrain.api import compose_train
-from gentrain.commands.measures import histogram
+from gentrain.commands.measures import collapse, histogram
 from gentrain.config import build_source
 from gentrain.metrics import classifier
 from gentrain.training import checkpoint
@@ -32,16 +33,18 @@ def evaluated(gentrain: Callable[..., Ended], *typed: str) -> dict[str, Any]:
     """What was printed, held against what was written."""
     done = gentrain("eval", *typed)
     assert done.status == 0, done.err
-    (file,) = re.findall(r"^wrote +(.+)$", done.out, re.MULTILINE)
+    (file,) = re.findall(r"^wrote +(.+?)(?:, unchanged)?$", done.out, re.MULTILINE)
     written = json.loads(Path(file).read_text(), parse_constant=pytest.fail)  # NaN is no JSON
-    pattern = r"nll +(\S+) \+- (\S+) nats per image, (.+), (\w+) \((\d+) images\)\n +(\S+) \+- (\S+) bits/dim"
+    pattern = r"nll +(\S+) \+- (\S+) nats per image, (\S.*), (\w+) (\w+) \((\d+) images\), (\d+) levels, "
+    pattern += r"binarize=(\w+)\n +(\S+) \+- (\S+) bits/dim"
     (found,) = re.findall(pattern, done.out)
     assert float(found[0]) == pytest.approx(written["nats"], abs=1e-4)
-    assert float(found[5]) == pytest.approx(written["bits_per_dim"], abs=1e-5)
+    assert float(found[8]) == pytest.approx(written["bits_per_dim"], abs=1e-5)
     if written["images"] > 1:
         assert float(found[1]) == pytest.approx(written["nats_stderr"], abs=1e-4)
-        assert float(found[6]) == pytest.approx(written["bits_per_dim_stderr"], abs=1e-5)
-    assert found[2:5] == (written["kind"], written["split"], str(written["images"]))
+        assert float(found[9]) == pytest.approx(written["bits_per_dim_stderr"], abs=1e-5)
+    keys = ("kind", "dataset", "split", "images", "levels", "binarize")
+    assert found[2:8] == tuple(str(written[key]) for key in keys)
     return written
 
 
@@ -66,7 +69,10 @@ def test_the_figures_are_those_of_the_whole_test_set(
     assert len(nats) == 297
     stderr = float(nats.std() / math.sqrt(297))
     assert written == {
+        "dataset": "digits",
         "split": "test",
+        "levels": 17,
+        "binarize": "none",
         "step": 20,
         "checkpoint": "last.pt",
         "seed": 5,
@@ -215,14 +221,20 @@ def test_weights_that_went_bad_give_no_figure(
 
 
 def test_a_run_folder_that_cannot_be_written(
-    gentrain: Callable[..., Ended], trained: SimpleNamespace
+    gentrain: Callable[..., Ended], trained: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The figures are what was asked for; they are printed all the same."""
-    (trained.conv / "eval_test_first_10.json").mkdir()
+
+    def read_only(self: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "write_text", read_only)
     done = gentrain("eval", "samples=1", "limit=10")
     assert done.status == 0, done.err
     assert "bits/dim" in done.out
-    assert f"cannot write {trained.conv / 'eval_test_first_10.json'}" in done.out
+    place = trained.conv / "eval_test_first_10.json"
+    assert f"note    the figures are not kept: cannot write {place}: Read-only file system" in done.out
+    assert not place.exists()
     assert not list(trained.conv.glob(".eval*"))
 
 
@@ -235,6 +247,68 @@ def test_a_checkpoint_on_its_own_is_measured_without_a_file(
     assert "bits/dim" in done.out
     assert sorted(Path().rglob("*")) == before
     assert follow(done).status == 0
+
+
+def test_a_full_disk_is_no_mistake(
+    gentrain: Callable[..., Ended], trained: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    ended = gentrain("eval", "samples=1", "limit=10")
+    assert ended.status == 1
+    assert "bits/dim" in ended.out
+    place = trained.conv / "eval_test_first_10.json"
+    assert ended.one_line().endswith(f"cannot write {place}: No space left on device; make room there")
+
+
+def test_other_figures_leave_the_first_where_they_are(
+    gentrain: Callable[..., Ended], trained: SimpleNamespace
+) -> None:
+    """The same once more changes nothing, another seed goes beside them."""
+
+    def kept() -> dict[str, str]:
+        return {file.name: file.read_text() for file in trained.conv.glob("eval*")}
+
+    evaluated(gentrain, "samples=1", "limit=20")
+    first = kept()
+    assert list(first) == ["eval_test_first_20.json"]
+    again = gentrain("eval", "samples=1", "limit=20")
+    assert f"wrote   {trained.conv / 'eval_test_first_20.json'}, unchanged\n" in again.out
+    assert kept() == first
+    other = gentrain("eval", "samples=1", "limit=20", "seed=1")
+    assert f"wrote   {trained.conv / 'eval_test_first_20-2.json'}\n" in other.out
+    assert kept().items() > first.items()
+    assert len(kept()) == 2
+    assert "20-2.json, unchanged" in gentrain("eval", "samples=1", "limit=20", "seed=1").out
+    assert len(kept()) == 2
+
+
+@pytest.mark.parametrize("binarize", ["dynamic", "fixed"])
+def test_likelihoods_that_do_not_compare_print_differently(
+    gentrain: Callable[..., Ended], workplace: Path, binarize: str
+) -> None:
+    settings = ["model=vae_mlp", "model.hidden=[8]", "train.steps=2", f"dataset.binarize={binarize}"]
+    trained = gentrain("train", *settings, "run_dir=run", "dataset.validation=20")
+    said = f"(ELBO, 2 levels, binarize={binarize})"
+    step, done = (line for line in trained.out.splitlines() if "; validation nats" in line or "2/2:" in line)
+    assert step.startswith("step 2/2: validation nats ")
+    assert done.startswith("done    step 2 in ")
+    assert step.endswith(said)
+    assert done.endswith(said)
+    metrics = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
+    (keys,) = [line.keys() for line in metrics if "eval/nats" in line]
+    assert set(keys) == {"step", "eval/nats", "eval/nats_stderr", "eval/bits_per_dim"}
+    written = evaluated(gentrain, "samples=2", "limit=9")
+    assert {key: written[key] for key in ("kind", "dataset", "levels", "binarize")} == {
+        "kind": "IWAE-2",
+        "dataset": "digits",
+        "levels": 2,
+        "binarize": binarize,
+    }
+    done = gentrain("eval", "metrics=[reconstruction]", "limit=9")
+    assert f"digits test (9 images), 2 levels, binarize={binarize}" in done.out
 
 
 # Which metrics
@@ -302,7 +376,7 @@ def classified(gentrain: Callable[..., Ended], cache: Path, *typed: str) -> dict
     """What was printed, held against what was written."""
     done = gentrain("eval", "metrics=[classifier]", f"dataset.cache={cache}", *typed)
     assert done.status == 0, done.err
-    (file,) = re.findall(r"^wrote +(.+)$", done.out, re.MULTILINE)
+    (file,) = re.findall(r"^wrote +(.+?)(?:, unchanged)?$", done.out, re.MULTILINE)
     written = json.loads(Path(file).read_text(), parse_constant=pytest.fail)
     pattern = (
         r"classes (\S+) \+- (\S+) nats .* at most 2.3026, ([\d,]+) samples\n"
@@ -400,6 +474,12 @@ def test_a_model_that_draws_one_picture_has_no_entropy(
     assert (written["entropy"], written["entropy_stderr"]) == (0, 0)
     assert sorted(written["counts"]) == [0] * 9 + [70]
     assert written["confidence_stderr"] == pytest.approx(0, abs=1e-6)
+    done = gentrain("eval", "metrics=[classifier]", f"dataset.cache={quick}", "trust=[toys]", "n=100")
+    label = written["labels"][written["counts"].index(70)]
+    assert (
+        f"note    all 100 samples look like one label, {label}: the samples have collapsed onto it, or are "
+        "all one picture; look at them: gentrain sample ckpt="
+    ) in done.out
     assert classified(gentrain, quick, "trust=[toys]", "n=1")["confidence_stderr"] is None
 
 
@@ -418,6 +498,26 @@ def test_unlabelled_data(gentrain: Callable[..., Ended], pictures: Path) -> None
         "vae_mlp was trained on data without labels; try metrics=[likelihood,reconstruction]"
         in ended.one_line()
     )
+
+
+@pytest.mark.parametrize(
+    ("counts", "present", "parts"),
+    [
+        ([0, 1000, 0, 0], 4, ["all 1,000 samples look like one label, b:", "one picture"]),
+        ([9, 991, 0, 0], 4, ["991 of the 1,000 samples look like one label, b:"]),
+        ([500, 500, 0, 0], 4, ["over 2.0 labels, the training images over 4.0:", "onto few"]),
+        ([400, 300, 300, 0], 4, None),
+        ([250, 250, 250, 250], 4, None),
+        ([0, 39, 0, 0], 4, None),  # that may be chance
+        ([990, 10, 0, 0], 1.06, None),  # so are the training images
+    ],
+)
+def test_few_labels_among_many_samples_are_explained(
+    counts: list[int], present: float, parts: list[str] | None
+) -> None:
+    said = collapse("abcd", counts, math.log(present))
+    assert (said is None) == (parts is None)
+    assert all(part in str(said) for part in parts or [])
 
 
 def test_many_labels_are_told_by_their_extremes() -> None:

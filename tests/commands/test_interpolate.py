@@ -115,15 +115,13 @@ def test_where_there_is_no_arc_the_line_is_taken(factor: float) -> None:
 def test_the_prior_of_each_kind() -> None:
     cpu = torch.device("cpu")
     torch.manual_seed(0)
-    gaussian = prior_draws(SimpleNamespace(latent_prior="gaussian", latent_dim=3), 20_000, cpu, "")  # type: ignore[arg-type]
+    gaussian = prior_draws(SimpleNamespace(latent_prior="gaussian", latent_dim=3), 20_000, cpu)  # type: ignore[arg-type]
     assert torch.allclose(gaussian.mean(0), torch.zeros(3), atol=0.03)
     assert torch.allclose(gaussian.std(0), torch.ones(3), atol=0.03)
-    uniform = prior_draws(SimpleNamespace(latent_prior="uniform", latent_dim=3), 20_000, cpu, "")  # type: ignore[arg-type]
+    uniform = prior_draws(SimpleNamespace(latent_prior="uniform", latent_dim=3), 20_000, cpu)  # type: ignore[arg-type]
     assert float(uniform.min()) == pytest.approx(-1, abs=0.01)
     assert float(uniform.max()) == pytest.approx(1, abs=0.01)
     assert torch.allclose(uniform.var(0), torch.full((3,), 1 / 3), atol=0.02)
-    with pytest.raises(UserError, match="images=0,1,2,3"):
-        prior_draws(SimpleNamespace(latent_prior="none", latent_dim=3), 4, cpu, "images=0,1,2,3")  # type: ignore[arg-type]
 
 
 def test_a_uniform_prior_is_crossed_on_the_line(

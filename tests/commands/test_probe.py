@@ -34,7 +34,7 @@ KINDS = ("latents", "pixels")
 def read(done: Ended) -> dict[str, Any]:
     """What was printed, held against what was written."""
     assert done.status == 0, done.err
-    (file,) = re.findall(r"^wrote +(.+)$", done.out, re.MULTILINE)
+    (file,) = re.findall(r"^wrote +(.+?)(?:, unchanged)?$", done.out, re.MULTILINE)
     written = json.loads(Path(file).read_text(), parse_constant=pytest.fail)
     line = r"(\S+)% \+- (\S+)% of ([\d,]+) (\w+) images right, by a linear classifier of the ([\d,]+) "
     pattern = (

@@ -139,7 +139,7 @@ def test_a_model_that_needs_the_labels(
     ended = gentrain("reconstruct", f"images={colours.name}", "out=y.png")
     assert ended.status == 2
     assert "needs the label of every image" in ended.one_line()
-    assert "images=0,1,2" in ended.one_line()
+    assert "images=0" in ended.one_line()
     assert not Path("y.png").exists()
 
 

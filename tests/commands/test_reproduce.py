@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import shlex
 import shutil
 import signal
@@ -71,7 +73,9 @@ def test_a_figure_within_its_tolerance(
     measured = json.loads((FOLDER / "eval_test.json").read_text())
     assert found["obtained"] == {"likelihood.nats": measured["nats"]}
     assert found["stderr"] == {"likelihood.nats": measured["nats_stderr"]}
-    assert found["estimator"] == {"likelihood.nats": "IWAE-3, test, 297 images"}
+    assert found["estimator"] == {
+        "likelihood.nats": "IWAE-3, digits test, 297 images, 17 levels, binarize=none"
+    }
     assert found["published"] == {"likelihood.nats": 180.0}
     assert found["tolerance"] == {"likelihood.nats": 100.0}
     assert found["verdict"] == {"likelihood.nats": "reproduced"}
@@ -116,6 +120,25 @@ def test_better_than_published_wants_a_second_look(reproduce: Callable[..., Ende
     assert "better: look again" in done.out
 
 
+def test_a_full_disk_under_the_result(
+    reproduce: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Path.write_text
+
+    def full(self: Path, *text: Any, **how: Any) -> int:
+        if "result.json" in self.name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(self, *text, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        ended = reproduce()
+    assert ended.status == 1
+    place = FOLDER / "result.json"
+    assert ended.one_line() == f"gentrain: cannot write {place}: No space left on device; make room there"
+    assert not place.exists()
+
+
 def test_several_targets_of_several_metrics_each_in_its_direction(
     reproduce: Callable[..., Ended], result: Callable[[], dict[str, Any]]
 ) -> None:
@@ -128,7 +151,9 @@ def test_several_targets_of_several_metrics_each_in_its_direction(
     done = reproduce(targets=targets)
     assert done.status == 1
     assert list(result()["verdict"].values()) == ["reached", "worse", "reached"]
-    assert result()["estimator"]["likelihood.nats"] == "ELBO, test, 297 images"
+    assert result()["estimator"]["likelihood.nats"] == (
+        "ELBO, digits test, 297 images, 17 levels, binarize=none"
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import os
 import re
@@ -19,7 +20,7 @@ from gentrain.api import compose_train
 from gentrain.config import build_source
 from gentrain.data.artefact import fingerprint, made_once
 from gentrain.data.source import Data
-from gentrain.errors import UserError
+from gentrain.errors import Fault, UserError
 
 
 def never() -> bytes:
@@ -86,6 +87,16 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"dataset\.cache"):
         once(tmp_path / "file" / "cache", {}, lambda: b"x")
+
+
+def test_a_full_disk_is_no_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(Fault, match=r"dataset\.cache=.* cannot be used \(No space left on device\)"):
+        once(tmp_path, {}, lambda: b"x")
+    assert files(tmp_path) == []
 
 
 def test_other_data_have_another_fingerprint() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -149,6 +150,15 @@ def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
         cached(tmp_path / "file", "made", {}, build)
     with pytest.raises(UserError, match=r"dataset\.cache="):
         cached(tmp_path / "file" / "below", "made", {}, build)
+
+
+def test_a_full_disk_is_no_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(Fault, match=r"cannot be used \(No space left on device\).*dataset\.cache=FOLDER"):
+        cached(tmp_path / "new", "made", {}, build)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

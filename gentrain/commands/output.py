@@ -1,0 +1,80 @@
+"""The file that a command writes, and the line that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig
+from torch import Tensor
+
+from gentrain.api import Loaded
+from gentrain.files import numbered, writing
+from gentrain.images import check_folder, check_out, draw_png
+
+#: What to type to have the file in another place.
+ELSEWHERE = "out=FILE"
+
+
+class Output:
+    """`out` as it was typed, or a default name in the run folder (in the current folder without a run).
+
+    A file that was typed is replaced. A default name that is taken gives way to the next that is free,
+    samples-2.png, unless one of them holds the same already.
+
+    Args:
+        config: of the command, with `out`.
+        loaded: the model.
+        default: the name.
+        suffixes: how the name may end.
+
+    Raises:
+        UserError: another ending, or a place that cannot be written.
+        Fault: the disk is full.
+    """
+
+    def __init__(self, config: DictConfig, loaded: Loaded, default: str, suffixes: tuple[str, ...]) -> None:
+        self._typed = config.out is not None
+        self._how = ""
+        if self._typed:
+            self.path = Path(config.out).expanduser()
+            check_out(self.path, suffixes)
+        else:
+            self.path = (loaded.run.folder if loaded.run else Path()) / default
+            check_folder(self.path.absolute().parent, str(self.path), ELSEWHERE)
+
+    def png(self, picture: Tensor) -> None:
+        """Write uint8 [1 or 3, height, width].
+
+        Raises:
+            UserError, Fault: as `files.unwritable` says.
+        """
+        self._write(lambda file: draw_png(picture, file))
+
+    def npz(self, **arrays: Any) -> None:
+        """Write arrays, compressed.
+
+        Raises:
+            UserError, Fault: as `files.unwritable` says.
+        """
+
+        def fill(path: Path) -> None:
+            with path.open("wb") as file:  # by its name numpy would add an ending
+                np.savez_compressed(file, **arrays)
+
+        self._write(fill)
+
+    def _write(self, fill: Callable[[Path], None]) -> None:
+        if self._typed:
+            self._how = ", replaced" if self.path.exists() else ""
+            with writing(self.path, ELSEWHERE) as temporary:
+                fill(temporary)
+            return
+        self.path, new = numbered(self.path, fill, ELSEWHERE)
+        self._how = "" if new else ", unchanged"
+
+    def wrote(self, what: str) -> str:
+        """The line that says where `what` is."""
+        return f"wrote   {self.path} ({what}){self._how}"
