@@ -102,6 +102,12 @@ class Run:
         }
         return [files[step] for step in sorted(files, reverse=True)]
 
+    def what_is_left(self) -> str:
+        """What there is to go on from after a failure, in words."""
+        return (
+            f"the last good checkpoint is {self.last}" if self.last.exists() else "there is no checkpoint yet"
+        )
+
     def lock(self) -> None:
         """Take the folder for this process until it ends; a killed process leaves no lock behind.
 

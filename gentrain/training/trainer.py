@@ -132,7 +132,9 @@ class Trainer:
             except Exception as error:
                 if not out_of_memory(error):
                     raise
-                raise Fault(f"{memory(error, 'train', self.model.spec.shape)}; {self._way_on()}") from error
+                raise Fault(
+                    f"{memory(error, 'train', self.model.spec.shape)}; {self.run.what_is_left()}"
+                ) from error
             finally:
                 if self._tracker:
                     self._tracker.close()
@@ -219,7 +221,7 @@ class Trainer:
             for warning in self.model.warnings(values):
                 self._warn(warning, f"step {self.step}: {warning}")
         if trouble := self.model.healthy():
-            raise Fault(f"step {self.step}: {trouble}; {self._way_on()}")
+            raise Fault(f"step {self.step}: {trouble}; {self.run.what_is_left()}")
 
     def _warn(self, kind: str, line: str) -> None:
         """Once per session and `kind`."""
@@ -234,13 +236,8 @@ class Trainer:
         reasons = [r for update in self.updates if (r := update.what_went_wrong())]
         raise Fault(
             f"the loss or gradient was not finite at {'; '.join(reasons)}. The weights were kept from "
-            f"before that step; lower optim.*.lr or set train.clip_grad_norm; {self._way_on()}"
+            f"before that step; lower optim.*.lr or set train.clip_grad_norm; {self.run.what_is_left()}"
         )
-
-    def _way_on(self) -> str:
-        if self.run.last.exists():
-            return f"the last good checkpoint is {self.run.last}"
-        return "there is no checkpoint yet"
 
     def _examine(self) -> None:
         """Log the model's own figures that are too dear for every step; without them training goes on."""
