@@ -24,7 +24,7 @@ from gentrain.training import checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 PLACE = ROOT / "results" / "gallery"
-DATA = Path(os.environ.get("GENTRAIN_DATA", ROOT / "data")).resolve()
+DATA = Path(os.environ.get("GENTRAIN_DATA") or ROOT / "data").resolve()
 
 
 @dataclass
@@ -181,7 +181,7 @@ def make(panel: Panel, trained: Path | None) -> None:
             if any(word in line for word in ("nats", "bits", "confidence", "right", "error"))
         ],
     }
-    (PLACE / f"{panel.name}.json").write_text(json.dumps(facts, indent=2) + "\n")
+    (PLACE / f"{panel.name}.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     print(f"{panel.name}: {facts}")
 
 
@@ -211,7 +211,7 @@ INKS = [(31, 80, 160), (190, 80, 20)]
 
 def curve(place: Path, keys: dict[str, str], size: tuple[int, int] = (420, 420)) -> Image.Image:
     """The curves of metrics.jsonl by step; the range is that of all but the first tenth."""
-    lines = [json.loads(line) for line in (place / "metrics.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (place / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     series = {
         name: [(line["step"], line[key]) for line in lines if key in line] for name, key in keys.items()
     }

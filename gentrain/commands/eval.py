@@ -16,7 +16,7 @@ from gentrain.api import Loaded
 from gentrain.commands.measures import METRICS, chosen
 from gentrain.commands.trained import ckpt_argument, device_of, next_command, open_model
 from gentrain.config import conform
-from gentrain.files import replacing
+from gentrain.files import replacing, write_text
 from gentrain.schemas import EvalConfig
 from gentrain.training import randomness
 
@@ -66,7 +66,7 @@ def keep(entry: dict[str, Any], path: Path) -> None:
     entry = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in entry.items()}
     try:
         with replacing(path) as temporary:
-            temporary.write_text(json.dumps(entry, indent=2) + "\n")
+            write_text(temporary, json.dumps(entry, indent=2) + "\n")
     except OSError as error:
         print(f"note    the figures are not kept: cannot write {path}: {error.strerror}")
         return

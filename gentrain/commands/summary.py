@@ -18,6 +18,7 @@ from gentrain.training import checkpoint
 from gentrain.training.precision import Precision
 from gentrain.training.run import Run
 from gentrain.training.trainer import Outcome, Trainer
+from gentrain.trust import again
 
 
 def warn_in_one_line(
@@ -79,5 +80,5 @@ def print_outcome(outcome: Outcome, run: Run, model: GenerativeModel) -> None:
         f"{outcome.images_per_second:.0f} images/s" + (f"; validation {figures}" if figures else "")
     )
     print(f"curves  tensorboard --logdir {shlex.quote(str(run.folder))}")
-    ckpt = shlex.quote(f"ckpt={run.folder}")
+    ckpt = again() + shlex.quote(f"ckpt={run.folder}")
     print(f"next    {next_command(model, ckpt, 'sample', 'reconstruct', 'eval')}", flush=True)

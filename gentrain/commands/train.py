@@ -16,6 +16,7 @@ from gentrain.commands.summary import print_dry_run, print_outcome, print_summar
 from gentrain.config import build_source, conform
 from gentrain.errors import UserError
 from gentrain.explain import plain_key
+from gentrain.files import read_text, write_text
 from gentrain.schemas import TrainConfig
 from gentrain.training import capture, checkpoint, distributed, processor, randomness
 from gentrain.training import run as runs
@@ -24,6 +25,7 @@ from gentrain.training.distributed import World
 from gentrain.training.precision import pick_device, pick_precision
 from gentrain.training.run import Run
 from gentrain.training.trainer import Trainer
+from gentrain.trust import again
 
 #: What a resumed run may change without becoming another run.
 CHANGEABLE = (
@@ -115,10 +117,10 @@ def run(
             trainer.load_state_dict(state, config.resume_inexact)
             del state
         if trainer.step >= trainer.plan.steps and previous is not None:
-            again = shlex.quote(f"resume={previous.folder}")
+            named = shlex.quote(f"resume={previous.folder}")
             raise Complete(
                 f"{previous.folder} is complete at step {trainer.step}; "
-                f"train on with: gentrain train {again} train.steps={2 * trainer.step}"
+                f"train on with: gentrain train {again()}{named} train.steps={2 * trainer.step}"
             )
         trainer.run = previous or open_run(config, world, base)
         if world.is_main:
@@ -150,14 +152,12 @@ def refuse_ours(typed: Sequence[str]) -> None:
     """Refuse overrides of what is not for typing.
 
     Raises:
-        UserError: `names`, which the command fills in, or a whole section removed.
+        UserError: `names`, which the command fills in.
     """
     for override in typed:
         key = plain_key(override)
         if key.split(".")[0] == "names":
             raise UserError(f"{key} is filled in by the command; choose a folder with run_dir=FOLDER")
-        if override.startswith("~") and (key in TrainConfig.__dataclass_fields__ or key.startswith("train.")):
-            raise UserError(f"{override}: {key} cannot be removed; give it another value")
 
 
 # Resume
@@ -183,7 +183,7 @@ def reopen(
         check_complete(state, found[0])
         saved = read_config(state["config"], found[0])
     elif run.config.is_file():
-        saved, state = read_config(run.config.read_text(errors="replace"), run.config), None
+        saved, state = read_config(read_text(run.config), run.config), None
     else:
         raise UserError(f"{run.folder} has neither a checkpoint nor a config.yaml to start over from")
     for override in typed:
@@ -201,7 +201,7 @@ def reopen(
             if key.split(".")[0] not in ("model", "dataset", "experiment", "init"):  # the weights would fit
                 changed = override if asked is None else f"{key}={asked}"
                 words = shlex.join([f"init={run.folder}", changed])
-                refusal += f". For a new run from these weights: gentrain train {words}"
+                refusal += f". For a new run from these weights: gentrain train {again()}{words}"
             raise UserError(refusal)
         OmegaConf.update(saved, key, asked)
         if key == "train.steps":
@@ -243,4 +243,4 @@ def open_run(config: DictConfig, world: World, base: Path | None) -> Run:
 
 def write_config(config: DictConfig, run: Run) -> None:
     """The resolved configuration, from which a run killed before its first checkpoint starts over."""
-    run.config.write_text(OmegaConf.to_yaml(config, resolve=True))
+    write_text(run.config, OmegaConf.to_yaml(config, resolve=True))

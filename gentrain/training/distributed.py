@@ -77,17 +77,17 @@ class World:
 
 def launched_size() -> int:
     """How many processes torchrun started; 1 without torchrun."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return int(os.environ.get("WORLD_SIZE") or 1)
 
 
 def launched_rank() -> int:
     """The rank that torchrun gave this process; 0 without torchrun."""
-    return int(os.environ.get("RANK", "0"))
+    return int(os.environ.get("RANK") or 0)
 
 
 def local_rank() -> int:
     """The rank on this machine that torchrun gave this process."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
+    return int(os.environ.get("LOCAL_RANK") or 0)
 
 
 def launch_id() -> str | None:
@@ -99,7 +99,7 @@ def launch_id() -> str | None:
 
 def restarts() -> int:
     """How often torchrun has started this process again after a failure."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT") or 0)
 
 
 def start(device: torch.device) -> World:

@@ -9,13 +9,16 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 from tqdm import tqdm
 
 from gentrain.files import replacing
 from gentrain.images import save_png
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 
 class Tracker:
@@ -28,15 +31,22 @@ class Tracker:
     """
 
     def __init__(self, folder: Path, steps: int, start: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
         self.folder = folder
         self._disk_warned = False
-        self._writer = SummaryWriter(str(folder), purge_step=start + 1 if start else None)
+        self._writer = self._open(start)
         truncate_metrics(folder / "metrics.jsonl", start)
         self._metrics = (folder / "metrics.jsonl").open("a", encoding="utf-8")
         # disable=None: quiet when not on a terminal.
         self._bar = tqdm(total=steps, initial=start, unit="step", disable=None, dynamic_ncols=True)
+
+    def _open(self, start: int) -> SummaryWriter | None:
+        """TensorBoard's writer; None, with a warning, where the folder's name is not stored as UTF-8."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        if os.fsencode(self.folder) != str(self.folder).encode("utf-8", "replace"):
+            self._warn_disk("it takes names in UTF-8 only")
+            return None
+        return SummaryWriter(str(self.folder), purge_step=start + 1 if start else None)
 
     def step(self) -> None:
         """One more step is done."""
@@ -48,9 +58,9 @@ class Tracker:
         self._metrics.write(json.dumps({"step": step, **finite}) + "\n")
         self._metrics.flush()
 
-        def write() -> None:
+        def write(writer: SummaryWriter) -> None:
             for name, value in values.items():
-                self._writer.add_scalar(name, value, step)
+                writer.add_scalar(name, value, step)
 
         self._tensorboard(write)
         shown = {k: v for k, v in values.items() if k.startswith(("loss/", "eval/"))}
@@ -59,24 +69,26 @@ class Tracker:
     def picture(self, step: int, name: str, picture: Tensor, path: Path) -> None:
         """A PNG under the run folder and the same picture, uint8 [C, height, width], in TensorBoard."""
         save_png(picture, path)
-        self._tensorboard(lambda: self._writer.add_image(name, picture, step))
+        self._tensorboard(lambda writer: writer.add_image(name, picture, step))
 
     def text(self, name: str, text: str) -> None:
         """A text in TensorBoard."""
-        self._tensorboard(lambda: self._writer.add_text(name, text))
+        self._tensorboard(lambda writer: writer.add_text(name, text))
 
     def say(self, line: str) -> None:
         """A line for the reader that does not tear the bar."""
         tqdm.write(line, file=sys.stdout)
         sys.stdout.flush()
 
-    def _tensorboard(self, write: Callable[[], Any]) -> None:
+    def _tensorboard(self, write: Callable[[SummaryWriter], Any]) -> None:
+        if self._writer is None:
+            return
         try:
-            write()
+            write(self._writer)
         except (OSError, RuntimeError) as error:  # the writer's own thread re-raises what it met
             self._warn_disk(error)
 
-    def _warn_disk(self, error: BaseException) -> None:
+    def _warn_disk(self, error: BaseException | str) -> None:
         if not self._disk_warned:
             self._disk_warned = True
             warnings.warn(
@@ -92,7 +104,7 @@ class Tracker:
         """End the bar and the files."""
         self._bar.close()
         self._metrics.close()
-        self._tensorboard(self._writer.close)
+        self._tensorboard(lambda writer: writer.close())
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

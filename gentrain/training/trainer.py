@@ -31,6 +31,7 @@ from gentrain.training.stopping import StopOnSignal, Stopped
 from gentrain.training.tracking import Tracker
 from gentrain.training.update import TurnUpdate
 from gentrain.training.watching import evaluate, is_better, pictures
+from gentrain.trust import again
 
 
 class TrainingBatches(Protocol):
@@ -175,7 +176,7 @@ class Trainer:
     def _say_where(self, signum: int) -> None:
         raise Stopped(
             f"stopped at step {self.step} of {self.plan.steps}, saved; "
-            f"go on with: gentrain train {shlex.quote(f'resume={self.run.folder}')}",
+            f"go on with: gentrain train {again()}{shlex.quote(f'resume={self.run.folder}')}",
             signum,
         )
 
