@@ -101,8 +101,8 @@ def prepared(arg: str, paths: Collection[str], sweep: bool) -> str:
     # A list of test images is one value.
     several = sweep and not re.fullmatch(r"[\[(]?[\d,\s]*[\])]?", value)
     values = list(top_level(choice.group(1) if choice else value)) if several else [value]
-    quoted = ",".join(quote_path(key, one) for one in values)
-    return f"{plus}{key}=" + (f"choice({quoted})" if choice else quoted)
+    # Not choice(...), of which Hydra drops the quotes.
+    return f"{plus}{key}=" + ",".join(quote_path(key, one) for one in values)
 
 
 def top_level(text: str) -> Iterator[str]:

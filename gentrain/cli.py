@@ -161,7 +161,7 @@ def leave(status: int) -> NoReturn:
     gloo's running threads may abort a rank whose work is done ("terminate called without an active
     exception").
     """
-    if int(os.environ.get("WORLD_SIZE") or 1) > 1:
+    if os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()

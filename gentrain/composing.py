@@ -18,13 +18,12 @@ def left_alone() -> Iterator[None]:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.hydra_config import HydraConfig
 
-    hydra, running = GlobalHydra.instance(), HydraConfig.instance()
-    before, config = hydra.hydra, running.cfg
-    hydra.clear()
+    before, config = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
+    GlobalHydra.instance().clear()
     try:
         yield
-    finally:
-        hydra.hydra, running.cfg = before, config
+    finally:  # Hydra puts another instance in place
+        GlobalHydra.instance().hydra, HydraConfig.instance().cfg = before, config
 
 
 def composed(verb: str, overrides: Sequence[str], dirs: Sequence[str] = ()) -> DictConfig:
