@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,3 +80,32 @@ def test_an_empty_variable_counts_as_unset(
         else:
             assert places[key].startswith(expected)
         assert f"  {key}: {places[key]}\n" in shown
+
+
+def test_a_home_that_is_not_known(gentrain: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without HOME, for a user that the system does not know."""
+    import pwd
+
+    def unknown(number: int) -> None:
+        raise KeyError(number)
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.delenv("HOME", raising=False)
+    cache = os.environ["GENTRAIN_CACHE"]
+    monkeypatch.delenv("GENTRAIN_CACHE")
+    ended = gentrain("train", "dry_run=true")
+    assert ended.status == 2
+    assert "no home folder is known; name a folder with dataset.cache=FOLDER or GENTRAIN_CACHE" in ended.err
+    assert "dataset.root=~/x: no home folder" in gentrain("train", "dataset.root=~/x").one_line()
+    assert gentrain("train", *SMALL, "dry_run=true", f"dataset.cache={cache}").status == 0
+
+
+@pytest.mark.parametrize("name", ["WORLD_SIZE", "LOCAL_RANK"])
+def test_a_rank_that_is_no_number(
+    gentrain: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "two")
+    ended = gentrain("train", "dry_run=true")
+    assert (ended.status, f"{name}=two" in ended.one_line()) == (2, True)
+    monkeypatch.setenv(name, "")
+    assert gentrain("train", *SMALL, "dry_run=true").status == 0
