@@ -11,16 +11,19 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from gentrain.config import build_model, config_dir, conform, register_schemas
+from gentrain.arguments import prepared
+from gentrain.composing import composed
+from gentrain.config import build_model, conform, names_in
 from gentrain.contracts import DataSpec, GenerativeModel
 from gentrain.data.identity import Change
 from gentrain.data.source import Data
 from gentrain.errors import CorruptFile, UserError
-from gentrain.explain import explain
+from gentrain.explain import explain, refuse_removals
 from gentrain.schemas import TrainConfig
 from gentrain.training import checkpoint
 from gentrain.training.checkpoint import check_same_model
 from gentrain.training.run import Run, find_checkpoint, newest_good, short
+from gentrain.trust import admit
 
 
 @dataclass
@@ -139,17 +142,19 @@ def load_checkpoint(
 
 
 def load(
-    place: str | Path = "latest", device: torch.device | str = "cpu", trust: Sequence[str] = ()
+    place: str | Path = "latest", device: torch.device | str = "cpu", trust: str | Sequence[str] = ()
 ) -> GenerativeModel:
     """The trained model at `place`: a checkpoint file, a run folder (its last), or `latest`.
 
     In eval mode, with averaged weights if there are any. `trust` names own packages whose models may be
-    built.
+    built; they are found where Python looks and in the current folder.
 
     Raises:
         UserError: no such file, corrupt, refused, or of a newer format.
     """
-    return load_checkpoint(place, device, trust).model
+    trusted = names_in("trust", trust)
+    admit(trusted)
+    return load_checkpoint(place, device, trusted).model
 
 
 def compose_train(overrides: Sequence[str]) -> DictConfig:
@@ -158,14 +163,10 @@ def compose_train(overrides: Sequence[str]) -> DictConfig:
     Raises:
         UserError: overrides that do not fit.
     """
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-
-    register_schemas()
-    GlobalHydra.instance().clear()
+    refuse_removals("train", overrides)
+    prepared_for_hydra = [prepared(word, (), sweep=False) for word in overrides]
     try:
-        with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            config = compose("train", overrides=list(overrides))
+        config = composed("train", prepared_for_hydra)
     except Exception as error:
         raise explain(error, "train", list(overrides)) from error
     return conform(TrainConfig, config)
@@ -180,4 +181,6 @@ def build(overrides: Sequence[str], spec: DataSpec) -> GenerativeModel:
         UserError: overrides that do not fit, or a model that cannot take the shape.
     """
     config = compose_train(overrides)
-    return build_model(config.model, spec, list(config.trust))
+    trusted = list(config.trust)
+    admit(trusted)
+    return build_model(config.model, spec, trusted)

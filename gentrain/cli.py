@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
-import re
 import sys
 import tempfile
 import traceback
@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
 from gentrain import __version__, waiting
+from gentrain.arguments import config_dirs, prepared, split_options
 from gentrain.errors import GentrainError, UserError, did_you_mean
 from gentrain.saying import complain
 
@@ -131,6 +132,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     0: done; 1: a fault while running; 2: a mistake in what was typed; 130, 143: stopped by a signal.
     """
     args = list(sys.argv[1:] if argv is None else argv)
+    say_everything()
     try:
         return dispatch(args)
     except GentrainError as error:
@@ -146,6 +148,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return failed(describe(error, args[0] if args else ""), 1)
 
 
+def say_everything() -> None:
+    """What the terminal's encoding cannot say, such as the name of a file, is shown escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def leave(status: int) -> NoReturn:
     """End this process; one of several ranks without the interpreter's teardown.
 
@@ -153,7 +162,7 @@ def leave(status: int) -> NoReturn:
     gloo's running threads may abort a rank whose work is done ("terminate called without an active
     exception").
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()
@@ -188,11 +197,22 @@ def dispatch(args: list[str]) -> int:
 
 
 def run_hydra(verb: str, rest: list[str]) -> int:
-    """Compose `verb`'s config from `rest` with Hydra and run the command."""
+    """Compose `verb`'s config from `rest` with Hydra and run the command.
+
+    Raises:
+        UserError: what was typed does not fit, or there is no current folder.
+    """
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise UserError("the current folder was deleted; go to another one: cd FOLDER") from error
     from hydra import main as hydra_main
     from omegaconf import OmegaConf
 
+    from gentrain.composing import left_alone, trusted
     from gentrain.config import config_dir, path_keys, register_schemas
+    from gentrain.explain import explain, refuse_removals
+    from gentrain.trust import admit
 
     register_schemas()
     if "--help" in rest or "-h" in rest:
@@ -200,8 +220,9 @@ def run_hydra(verb: str, rest: list[str]) -> int:
         print(f"gentrain {verb}: {what}\n\nExamples:")
         print("\n".join(f"  {example}" for example in examples) + "\n", flush=True)
     options, overrides = split_options(verb, rest)
-    overrides = [quote_path(arg, path_keys(verb)) for arg in overrides]
-    multirun = any(arg in ("-m", "--multirun") for arg in rest)
+    refuse_removals(verb, overrides)
+    multirun = any(arg in ("-m", "--multirun") for arg in options)
+    overrides = [prepared(arg, path_keys(verb), multirun) for arg in overrides]
     sweep = import_module("gentrain.commands.sweep").Sweep() if multirun else None
 
     def task(config: DictConfig) -> None:
@@ -220,6 +241,7 @@ def run_hydra(verb: str, rest: list[str]) -> int:
         import_module("numpy")
         command = import_module(f"gentrain.commands.{verb}")  # torch comes with it: not before this
         try:
+            admit(trusted(config), config_dirs(rest))
             if sweep is None:
                 command.run(config, typed, choices)
             else:
@@ -233,6 +255,7 @@ def run_hydra(verb: str, rest: list[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hand us the exception instead of printing it and exiting
     argv = sys.argv
     with ExitStack() as stack:
+        stack.enter_context(left_alone())
         if multirun:
             # Hydra insists on writing multirun.yaml somewhere; our runs make their own folders.
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="gentrain-"))
@@ -243,8 +266,6 @@ def run_hydra(verb: str, rest: list[str]) -> int:
         except _Carried as carried:
             raise carried.error from carried.error.__cause__
         except Exception as error:  # Hydra composed nothing: whatever it raises, what was typed is wrong
-            from gentrain.explain import explain
-
             raise explain(error, verb, [o for o in rest if "=" in o], config_dirs(rest)) from error
         except SystemExit as stop:  # argparse and --help end so
             return int(stop.code or 0)
@@ -253,87 +274,6 @@ def run_hydra(verb: str, rest: list[str]) -> int:
             if environment is None:
                 os.environ.pop("HYDRA_FULL_ERROR", None)
     return sweep.finish() if sweep is not None else 0
-
-
-#: Hydra's options, and those of them that take a value.
-OPTIONS = {
-    *("--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--resolve", "--package", "-p"),
-    *("--run", "-r"),
-    *("--multirun", "-m", "--shell-completion", "-sc", "--config-path", "-cp", "--config-name", "-cn"),
-    *("--config-dir", "-cd", "--info", "-i"),
-}
-WITH_VALUE = {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn"} | {
-    *("--config-dir", "-cd"),
-}
-
-
-CHOICES = dict.fromkeys(("--cfg", "-c"), ("job", "hydra", "all"))
-
-
-def split_options(verb: str, rest: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Options and overrides apart: argparse does not take them mixed.
-
-    Raises:
-        UserError: an unknown option, or one without its value.
-    """
-    options: list[str] = []
-    overrides: list[str] = []
-    words = iter(rest)
-    for word in words:
-        if not word.startswith("-"):
-            overrides.append(word)
-            continue
-        name = word.partition("=")[0]
-        if name not in OPTIONS:
-            raise UserError(f"unknown option {name}; settings are key=value, see: gentrain {verb} --help")
-        if name in ("--info", "-i"):  # its value is optional: argparse would swallow an override
-            word = "--info=" + (word.partition("=")[2] or "all")
-        options.append(word)
-        value = word.partition("=")[2]
-        if word in WITH_VALUE:
-            value = next(words, "")
-            options.append(value)
-        if name in WITH_VALUE and not value:
-            raise UserError(f"{name} needs a value")
-        if name in CHOICES and value not in CHOICES[name]:
-            raise UserError(f"{name}: expected one of {', '.join(CHOICES[name])}, found {value!r}")
-    if "--resolve" in options and not {"--cfg", "-c", "--help", "-h"} & {
-        o.partition("=")[0] for o in options
-    }:
-        raise UserError("--resolve goes with --cfg job or --help")
-    return options, overrides
-
-
-def config_dirs(args: Sequence[str]) -> list[str]:
-    """The user's own config folders: the values of `--config-dir`/`-cd`."""
-    found = []
-    for i, arg in enumerate(args):
-        name, _, value = arg.partition("=")
-        if name in ("--config-dir", "-cd"):
-            found.append(value or (args[i + 1] if i + 1 < len(args) else ""))
-    return [d for d in found if os.path.isdir(d)]
-
-
-def quote_path(arg: str, keys: set[str]) -> str:
-    """Quote the value of a path for Hydra's parser: it may hold spaces, `=`, `,` and parentheses.
-
-    `ckpt=a b(1).pt` -> `ckpt='a b(1).pt'`. What is quoted already, empty or null stays. `${...}` keeps
-    its meaning.
-
-    Raises:
-        UserError: an empty path, which would mean the current folder.
-    """
-    match = re.match(r"(\+{0,2})([\w.@/]+)=(.*)\Z", arg, re.DOTALL)
-    if not match or match.group(2) not in keys:
-        return arg
-    plus, key, value = match.groups()
-    if value.strip() == "" or value in ("''", '""'):
-        raise UserError(f"{key} is empty; give a path or leave it out")
-    if value == "null" or (value[0] in "'\"" and value[-1] == value[0] and len(value) > 1):
-        return arg
-    # Hydra unescapes \' and, just before a quote, \\.
-    escaped = re.sub(r"(\\+)(?='|\Z)", lambda m: m.group(1) * 2, value).replace("'", "\\'")
-    return f"{plus}{key}='{escaped}'"
 
 
 def complete_shell(args: list[str]) -> int:

@@ -9,6 +9,7 @@ import dataclasses
 import importlib.util
 import inspect
 import math
+import os
 import re
 import typing
 from collections.abc import Mapping, Sequence
@@ -35,11 +36,19 @@ T = TypeVar("T")
 DATASET_PATHS = ("root", "cache")
 
 
+def environment(name: str, default: str) -> str:
+    """`${gentrain.env:NAME,DEFAULT}`: a variable that is set but empty counts as not set."""
+    return os.environ.get(name) or default
+
+
+OmegaConf.register_new_resolver("gentrain.env", environment, replace=True)
+
+
 def register_schemas() -> None:
-    """Make the dataclasses known to Hydra as `<verb>_schema`."""
+    """Make the dataclasses known to Hydra as `gentrain_<verb>`: its store may be a caller's too."""
     store = ConfigStore.instance()
     for verb, schema in SCHEMAS.items():
-        store.store(name=f"{verb}_schema", node=schema)
+        store.store(name=f"gentrain_{verb}", node=schema)
 
 
 def path_keys(verb: str) -> set[str]:
@@ -99,10 +108,25 @@ def conform(schema: type[T], plain: Any) -> DictConfig:
     try:
         config = OmegaConf.merge(OmegaConf.structured(schema), plain)
         assert isinstance(config, DictConfig)
+        for item in dataclasses.fields(typing.cast(Any, schema)):
+            if item.metadata.get("names"):
+                config[item.name] = names_in(item.name, config[item.name])
         check_ranges(schema, config)
     except OmegaConfBaseException as error:
         raise config_error(error, schema) from error
     return config
+
+
+def names_in(key: str, value: Any) -> list[str]:
+    """The names that `key=[a,b]` lists, or the one of `key=a`.
+
+    Raises:
+        UserError: it holds something else.
+    """
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{key}: expected a name or a list of names, {key}=[a,b], found {value}")
+    return list(names)
 
 
 def config_error(error: OmegaConfBaseException, schema: type | None = None) -> UserError:
@@ -207,7 +231,7 @@ def target_class(target: Any, base: type[T], where: str, trust: Sequence[str] = 
         package = str(target).split(".")[0]
         raise UserError(
             f"{where}._target_: {target!r} is refused: only classes below {', '.join(allowed)} are built; "
-            f"for a package of your own add trust=[{package}]"
+            f"for a package of your own add trust={package}"
         )
     try:
         cls = get_class(target)
@@ -362,6 +386,11 @@ def build_schedule(node: Any, turn: str, optimizer: Optimizer, trust: Sequence[s
     """The learning-rate schedule that `schedule.<turn>` describes."""
     from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+    if isinstance(node, Mapping) and "_target_" not in node:  # T_max=8, say, of a model without a schedule
+        raise UserError(
+            f"schedule.{turn} has {', '.join(map(str, node))} and no _target_; name the schedule, e.g. "
+            f"schedule.{turn}._target_=torch.optim.lr_scheduler.CosineAnnealingLR"
+        )
     schedule = build(LRScheduler, node, f"schedule.{turn}", optimizer, trust=trust)
     if isinstance(schedule, ReduceLROnPlateau):
         raise UserError(f"schedule.{turn}: ReduceLROnPlateau needs a metric; take one that counts updates")

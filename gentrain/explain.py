@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+import typing
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gentrain.config import config_dir, config_error, in_plain_words, options
+from gentrain.composing import composed
+from gentrain.config import config_error, in_plain_words, options
 from gentrain.errors import UserError, did_you_mean, nearest
 from gentrain.schemas import SCHEMAS
 
@@ -65,11 +67,9 @@ def explain(error: BaseException, verb: str, overrides: Sequence[str], dirs: Seq
         return config_error(error, SCHEMAS[verb])
     text = str(error)
     if "Ambiguous value" in text:
-        match = re.search(r"argument '([^'=]+)=([^'\n]*)'", text)
+        match = re.search(r"argument '([^=\n]+)=(.*)'", text)
         name, values = match.groups() if match else ("a key", "...")
-        if verb in WITH_GROUPS:
-            return UserError(f"{name} has several values; add -m to {verb} each of them")
-        return UserError(f"{name}: for a list write {name}=[{values}]")
+        return several_values(name.lstrip("+"), values, verb, overrides, dirs)
     if "Additional config directory" in text:
         return UserError(text)
     match = re.search(r"Could not find '([^']+)'", text)
@@ -80,6 +80,18 @@ def explain(error: BaseException, verb: str, overrides: Sequence[str], dirs: Seq
         chosen = " ".join(o for o in overrides if plain_key(o) in GROUPS)
         return UserError(f"{chosen}: expected a name; see: gentrain list")
     return UserError(text)
+
+
+def several_values(
+    key: str, values: str, verb: str, overrides: Sequence[str], dirs: Sequence[str]
+) -> UserError:
+    """What `key=a,b` may have meant: a list, a sweep, or either."""
+    sweep = f"add -m to {verb if verb in WITH_GROUPS else 'run'} each of them"
+    present = OmegaConf.select(nearest_config(verb, overrides, dirs), key, default=None)
+    may_be_list = key not in GROUPS and (present is None or isinstance(present, ListConfig))
+    if may_be_list:
+        return UserError(f"{key} has several values; for a list write {key}=[{values}]; {sweep}")
+    return UserError(f"{key} has several values; {sweep}")
 
 
 def plain_key(override: str) -> str:
@@ -106,22 +118,19 @@ def unknown_key(key: str, verb: str, overrides: Sequence[str], dirs: Sequence[st
 
 def valid_keys(verb: str, overrides: Sequence[str], dirs: Sequence[str]) -> list[str]:
     """The dotted keys of the command's config, with the model and data set that were chosen."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
+    leaves = leaves_of(nearest_config(verb, overrides, dirs))
+    return [leaf for leaf in leaves if not leaf.startswith(("names.", "made."))]  # ours to fill in
 
+
+def nearest_config(verb: str, overrides: Sequence[str], dirs: Sequence[str]) -> DictConfig:
+    """The command's config with the model and data set that were chosen, where that much is right."""
     chosen = [o for o in overrides if plain_key(o) in GROUPS and "," not in o]
-    GlobalHydra.instance().clear()
     for attempt in (chosen, []):
         try:
-            with initialize_config_dir(str(config_dir()), version_base="1.3"):
-                search = [f"hydra.searchpath=[{','.join(f'file://{Path(d).resolve()}' for d in dirs)}]"]
-                leaves = leaves_of(compose(verb, overrides=attempt + (search if dirs else [])))
-                return [
-                    leaf for leaf in leaves if not leaf.startswith(("names.", "made."))
-                ]  # ours to fill in
+            return composed(verb, attempt, dirs)
         except Exception:  # the chosen option may be what is wrong
-            GlobalHydra.instance().clear()
-    return []
+            continue
+    return DictConfig({})
 
 
 def leaves_of(node: Any, prefix: str = "") -> list[str]:
@@ -137,3 +146,22 @@ def leaves_of(node: Any, prefix: str = "") -> list[str]:
         elif not str(name).startswith("_"):
             found.append(prefix + str(name))
     return found
+
+
+def refuse_removals(verb: str, overrides: Sequence[str]) -> None:
+    """Refuse `~key` of what the command's own schema has.
+
+    Raises:
+        UserError: names the key, and null where that switches it off.
+    """
+    for override in overrides:
+        if not override.startswith("~"):
+            continue
+        key = plain_key(override)
+        hint: Any = SCHEMAS[verb]
+        for part in key.split("."):
+            hint = typing.get_type_hints(hint).get(part) if dataclasses.is_dataclass(hint) else None
+        if hint is not None:
+            optional = type(None) in typing.get_args(hint)
+            remedy = f"switch it off with {key}=null" if optional else "give it another value"
+            raise UserError(f"{override}: {key} cannot be removed; {remedy}")

@@ -139,6 +139,28 @@ def _takes(temporary: Path, name: Path) -> bool:
     return True
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write `text` so that `read_text` gives it back, whatever the locale and whatever names it holds.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    path.write_text(text, encoding="utf-8", errors="surrogatepass")
+
+
+def read_text(path: Path) -> str:
+    """The text of a file; damaged bytes are replaced.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return content.decode("utf-8", "replace")
+
+
 def sync(path: Path) -> None:
     """Put a file, or the names in a folder, on the disk, so that it lasts through a power cut."""
     descriptor = os.open(path, os.O_RDONLY)

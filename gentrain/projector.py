@@ -82,7 +82,8 @@ def save_projector(folder: Path, name: str, z: Tensor, images: Batch, spec: Data
             np.savetxt(temporary, z.numpy(), fmt="%.9g", delimiter="\t")  # all of a float32
         if rows:
             with replacing(place / "metadata.tsv") as temporary:
-                temporary.write_text("\n".join(rows) + "\n", encoding="utf-8")
+                # The page reads UTF-8: a name that is none is shown escaped.
+                temporary.write_text("\n".join(rows) + "\n", encoding="utf-8", errors="backslashreplace")
         else:
             (place / "metadata.tsv").unlink(missing_ok=True)
         save_png(picture, place / "sprite.png")

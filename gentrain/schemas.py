@@ -162,7 +162,7 @@ class TrainConfig:
     # Print what would be done, and stop.
     dry_run: bool = False
     # Own packages whose classes `_target_` may name.
-    trust: list[str] = field(default_factory=list)
+    trust: Any = field(default_factory=list, metadata={"names": True})
 
 
 @dataclass
@@ -180,7 +180,7 @@ class CheckpointConfig:
     # Use the averaged weights where the checkpoint has them.
     ema: bool = True
     # Own packages whose classes the checkpoint's `_target_` may name.
-    trust: list[str] = field(default_factory=list)
+    trust: Any = field(default_factory=list, metadata={"names": True})
 
 
 @dataclass
@@ -319,7 +319,7 @@ class ListConfig:
     """`gentrain list`."""
 
     # Own packages whose classes the listed YAML files may name.
-    trust: list[str] = field(default_factory=list)
+    trust: Any = field(default_factory=list, metadata={"names": True})
 
 
 SCHEMAS: dict[str, type] = {

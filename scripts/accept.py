@@ -65,7 +65,7 @@ def problem(result: dict[str, Any]) -> str | None:
 def accept(file: Path) -> str | None:
     """Copy a result to results/, or say why not."""
     try:
-        result = json.loads(file.read_text())
+        result = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         return f"cannot be read: {error}"
     try:
@@ -84,7 +84,7 @@ def rows() -> list[list[str]]:
     for name in options("experiment"):
         targets = compose_train([f"experiment={name}"]).targets
         kept = RESULTS / f"{name}.json"
-        result = json.loads(kept.read_text()) if kept.is_file() else None
+        result = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else None
         for target in targets:
             figure = target.metric.partition(".")[2].replace("_", " ")
             wanted = (
@@ -148,7 +148,7 @@ def main() -> int:
         print(f"{argument}: " + (f"not kept: {reason}" if reason else "kept"))
         failed |= reason is not None
     try:
-        README.write_text(renewed(README.read_text()))
+        README.write_text(renewed(README.read_text(encoding="utf-8")), encoding="utf-8")
     except GentrainError as error:
         print(f"accept: {error}", file=sys.stderr)
         return 1

@@ -47,7 +47,7 @@ def bench_data(arguments: argparse.Namespace) -> bool:
     """
     from torchvision import datasets, transforms
 
-    root = Path(os.environ.get("GENTRAIN_DATA", "data")) / "mnist"
+    root = Path(os.environ.get("GENTRAIN_DATA") or "data") / "mnist"
     if not (root / "MNIST" / "raw").is_dir():
         raise UserError(
             f"{root}/MNIST/raw does not exist; set GENTRAIN_DATA to the folder that holds mnist/, or let "
@@ -161,7 +161,7 @@ def bench_loop(arguments: argparse.Namespace) -> bool:
 def ready_batches(levels: int, count: int = 20) -> list[Batch]:
     """Training batches, on the CPU."""
     generator = torch.Generator().manual_seed(0)
-    root = Path(os.environ.get("GENTRAIN_DATA", "data")) / "mnist"
+    root = Path(os.environ.get("GENTRAIN_DATA") or "data") / "mnist"
     if (root / "MNIST" / "raw").is_dir():
         from torchvision import datasets
 

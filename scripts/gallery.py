@@ -26,7 +26,7 @@ from gentrain.training import checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 PLACE = ROOT / "results" / "gallery"
-DATA = Path(os.environ.get("GENTRAIN_DATA", ROOT / "data")).resolve()
+DATA = Path(os.environ.get("GENTRAIN_DATA") or ROOT / "data").resolve()
 
 
 @dataclass
@@ -183,7 +183,7 @@ def make(panel: Panel, trained: Path | None) -> None:
             if any(word in line for word in ("nats", "bits", "confidence", "right", "error"))
         ],
     }
-    (PLACE / f"{panel.name}.json").write_text(json.dumps(facts, indent=2) + "\n")
+    (PLACE / f"{panel.name}.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     print(f"{panel.name}: {facts}")
 
 
@@ -218,7 +218,7 @@ DECADE = 10
 
 def curves_of(place: Path, keys: dict[str, str]) -> Series:
     """The curves of metrics.jsonl; what was not finite is left out."""
-    lines = [json.loads(line) for line in (place / "metrics.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (place / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     return {
         name: [(line["step"], line[key]) for line in lines if line.get(key) is not None]
         for name, key in keys.items()

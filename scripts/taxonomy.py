@@ -123,7 +123,7 @@ def likelihood(leaf: Leaf, run: Path, place: Path) -> dict[str, str]:
     if not isinstance(model, HasLikelihood):
         return {"test log-likelihood": "none: " + model.lacks["eval"]}
     gentrain("eval", f"ckpt={run}", cwd=place)
-    found = json.loads((run / "eval_test.json").read_text())
+    found = json.loads((run / "eval_test.json").read_text(encoding="utf-8"))
     return {
         "test negative log-likelihood": f"{found['nats']:.1f} ± {found['nats_stderr']:.1f} nats",
         "per dimension": f"{found['bits_per_dim']:.3f} ± {found['bits_per_dim_stderr']:.3f} bits/dim",
@@ -289,7 +289,7 @@ def main() -> int:
     place.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
     cards = [make(leaf, place, arguments.override) for leaf in LEAVES]
-    (place / "index.html").write_text(page(cards))
+    (place / "index.html").write_text(page(cards), encoding="utf-8")
     picture(cards).save(place / "taxonomy.png", optimize=True)
     print(f"wrote   {place / 'index.html'} and taxonomy.png ({time.perf_counter() - began:.0f} s)")
     return 0

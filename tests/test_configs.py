@@ -156,7 +156,7 @@ def ranged(schema: type) -> Iterator[tuple[str, Any]]:
     for item in dataclasses.fields(schema):
         if dataclasses.is_dataclass(hints[item.name]):
             yield from ((f"{item.name}.{name}", f) for name, f in ranged(typing.cast(type, hints[item.name])))
-        elif set(item.metadata) - {"path"}:
+        elif set(item.metadata) - {"path", "names"}:
             yield item.name, item
 
 

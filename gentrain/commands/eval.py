@@ -17,7 +17,7 @@ from gentrain.commands.measures import METRICS, chosen
 from gentrain.commands.trained import ckpt_argument, device_of, next_command, open_model
 from gentrain.config import conform
 from gentrain.errors import UserError
-from gentrain.files import numbered
+from gentrain.files import numbered, write_text
 from gentrain.schemas import EvalConfig
 from gentrain.training import randomness
 
@@ -86,7 +86,7 @@ def keep(entry: dict[str, Any], path: Path) -> None:
     entry = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in entry.items()}
     content = json.dumps(entry, indent=2) + "\n"
     try:
-        path, new = numbered(path, lambda file: file.write_text(content))
+        path, new = numbered(path, lambda file: write_text(file, content))
     except UserError as error:
         print(f"note    the figures are not kept: {error}")
         return

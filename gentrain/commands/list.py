@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from gentrain.composing import composed
 from gentrain.config import config_dir, conform, options, target_class
 from gentrain.contracts import (
     Completes,
@@ -20,6 +21,7 @@ from gentrain.contracts import (
     Translates,
 )
 from gentrain.errors import UserError
+from gentrain.explain import explain
 from gentrain.schemas import ListConfig
 
 #: What each verb needs of a model: a capability, or one of several.
@@ -50,33 +52,42 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
     models = options("model", dirs)
     width = max(map(len, models))
     rows = [" ".join(["model".ljust(width), *verbs])]
+    shown = []
     for name in models:
-        places = [Path(str(d)) / "model" / f"{name}.yaml" for d in [*dirs, config_dir()]]
-        cls = model_class(next(place for place in places if place.is_file()), list(config.trust))
+        try:
+            cls = model_class(name, dirs, list(config.trust))
+        except UserError as error:
+            rows.append(f"{name:{width}} not shown: {error}")
+            continue
+        shown.append(name)
         marks = [("yes" if issubclass(cls, NEEDS[verb]) else "-").ljust(len(verb)) for verb in verbs]
         rows.append(" ".join([name.ljust(width), *marks]).rstrip())
     print("\n".join(rows))
     print("\ndata sets    " + ", ".join(options("dataset", dirs)))
     print("experiments  " + (", ".join(options("experiment", dirs)) or "none"))
-    print(f"\nnext    gentrain train model={models[0]} dataset=digits")
+    first = next(name for name in shown if name in options("model"))
+    print(f"\nnext    gentrain train model={first} dataset=digits")
 
 
-def model_class(file: Path, trust: Sequence[str]) -> type[GenerativeModel]:
-    """The class that a model's YAML names.
+def model_class(name: str, dirs: Sequence[str], trust: Sequence[str]) -> type[GenerativeModel]:
+    """The class that `model=name` builds, as `gentrain train` would compose it.
 
     Raises:
-        UserError: the file is no model's, or its class may not be built.
+        UserError: the file is no model's, or its class may not be built; names the file.
     """
+    override = f"model={name}"
+    places = [Path(folder) / "model" / f"{name}.yaml" for folder in [*dirs, str(config_dir())]]
     try:
-        target = OmegaConf.select(OmegaConf.load(file), "model._target_")
-    except Exception as error:  # YAML errors have no common base that OmegaConf exports
-        raise UserError(f"{file} cannot be read: {error}") from error
-    if target is None:
-        raise UserError(f"{file} is not a model's: expected model._target_")
-    try:
+        try:
+            config = composed("train", [override], dirs)
+            target = OmegaConf.select(config, "model._target_")
+        except Exception as error:
+            raise explain(error, "train", [override], dirs) from error
+        if target is None:
+            raise UserError("it is not a model's: expected # @package _global_ and model._target_")
         return target_class(target, GenerativeModel, "model", trust)
     except UserError as error:
-        raise UserError(f"{file}: {error}") from error
+        raise UserError(f"{next(place for place in places if place.is_file())}: {error}") from error
 
 
 def known_verbs() -> list[str]:

@@ -27,7 +27,7 @@ from gentrain.commands.trained import ckpt_argument, device_of, next_command, op
 from gentrain.config import conform, options
 from gentrain.errors import Fault, UserError, did_you_mean
 from gentrain.explain import plain_key
-from gentrain.files import writing
+from gentrain.files import read_text, write_text, writing
 from gentrain.schemas import EvalConfig, TrainConfig
 from gentrain.training import distributed, provenance
 from gentrain.training import run as runs
@@ -72,7 +72,7 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
     except KeyboardInterrupt:  # while starting or measuring, in which there is nothing to save
         raise Stopped(f"interrupted; go on with: {again}", signal.SIGINT) from None
     with writing(folder / "result.json") as temporary:
-        temporary.write_text(json.dumps(result, indent=2) + "\n")
+        write_text(temporary, json.dumps(result, indent=2) + "\n")
     if result["changed"]:
         print(f"note    not the recipe of {experiment}, but with {shlex.join(result['changed'])}")
     print(f"\n{table(result)}\nwrote   {folder / 'result.json'}")
@@ -156,7 +156,7 @@ def check_recipe(config: DictConfig, folder: Path) -> None:
     Raises:
         UserError: the first key that differs, in both.
     """
-    before = read_config((folder / "config.yaml").read_text(errors="replace"), folder / "config.yaml")
+    before = read_config(read_text(folder / "config.yaml"), folder / "config.yaml")
     follow(before, before.train.steps)
     before.train.steps = config.train.steps  # may change, and lengths with it
     plain: list[Any] = [OmegaConf.to_container(c, resolve=True) for c in (before, config)]

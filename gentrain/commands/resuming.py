@@ -13,12 +13,14 @@ from gentrain.commands.length import follow
 from gentrain.config import conform
 from gentrain.errors import UserError
 from gentrain.explain import plain_key
+from gentrain.files import read_text
 from gentrain.schemas import TrainConfig
 from gentrain.training import checkpoint, distributed
 from gentrain.training import run as runs
 from gentrain.training.checkpoint import check_same_model
 from gentrain.training.run import Run
 from gentrain.training.trainer import Trainer
+from gentrain.trust import again
 
 #: What a resumed run may change without becoming another run.
 CHANGEABLE = (
@@ -67,7 +69,7 @@ def reopen(
         check_complete(state, found[0])
         saved = read_config(state["config"], found[0])
     elif run.config.is_file():
-        saved, state = read_config(run.config.read_text(errors="replace"), run.config), None
+        saved, state = read_config(read_text(run.config), run.config), None
     else:
         raise UserError(f"{run.folder} has neither a checkpoint nor a config.yaml to start over from")
     length = (saved.train.steps, saved.train.epochs)
@@ -86,7 +88,7 @@ def reopen(
             if key.split(".")[0] not in ("model", "dataset", "experiment", "init"):  # the weights would fit
                 changed = override if asked is None else f"{key}={asked}"
                 words = shlex.join([f"init={run.folder}", changed])
-                refusal += f". For a new run from these weights: gentrain train {words}"
+                refusal += f". For a new run from these weights: gentrain train {again()}{words}"
             raise UserError(refusal)
         OmegaConf.update(saved, key, asked)
         if key == "train.steps":

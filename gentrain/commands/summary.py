@@ -20,6 +20,7 @@ from gentrain.training.plan import Outcome
 from gentrain.training.precision import Precision
 from gentrain.training.run import Run
 from gentrain.training.trainer import Trainer
+from gentrain.trust import again
 
 #: More passes than these over fewer images than these are warned of; no default of ours makes them.
 MANY_EPOCHS = 500
@@ -92,5 +93,5 @@ def print_outcome(outcome: Outcome, run: Run, model: GenerativeModel) -> None:
         f"{outcome.images_per_second:.0f} images/s{found}{ended}"
     )
     say(f"curves  tensorboard --logdir {shlex.quote(str(run.folder))}")
-    ckpt = shlex.quote(f"ckpt={run.folder}")
+    ckpt = again() + shlex.quote(f"ckpt={run.folder}")
     say(f"next    {next_command(model, ckpt, 'sample', 'reconstruct', 'eval')}")

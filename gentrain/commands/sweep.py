@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -21,7 +23,7 @@ class Sweep:
 
     def __init__(self) -> None:
         self.folder: Path | None = None
-        self.rows: list[tuple[str, str, str]] = []
+        self.rows: list[tuple[Sequence[str], str, str]] = []  # what was typed, what came of it, the run
         self.done = 0  # jobs, whatever came of them
         self.status = 0  # the largest of the jobs that did not end well
 
@@ -38,7 +40,8 @@ class Sweep:
                 self._failed(error)
                 print(f"gentrain: {label}: {error}", file=sys.stderr)
             return
-        if self.folder is None and not config.dry_run:
+        own = config.run_dir is not None or config.resume is not None  # a folder of its own
+        if self.folder is None and not config.dry_run and not own:
             parent = runs.OUTPUTS / "sweeps"
             runs.check_writable(parent)
             parent.mkdir(parents=True, exist_ok=True)
@@ -50,10 +53,10 @@ class Sweep:
         except (Fault, UserError) as error:
             self._failed(error)
             print(f"gentrain: {error}", file=sys.stderr)
-            self.rows.append((label, "failed: " + str(error)[:60], ""))
+            self.rows.append((typed, "failed: " + str(error)[:60], ""))
             return
         except (Stopped, KeyboardInterrupt):
-            self.rows.append((label, "stopped", ""))
+            self.rows.append((typed, "stopped", ""))
             self.finish()
             print("jobs after this one were not begun: type a sweep of what is left", flush=True)
             raise
@@ -62,7 +65,7 @@ class Sweep:
                 self.folder.rmdir()  # nothing was trained
                 self.folder = None
         if done:
-            self.rows.append((label, done["outcome"].figures or "-", str(done["run"])))
+            self.rows.append((typed, done["outcome"].figures or "-", str(done["run"])))
 
     def _failed(self, error: Fault | UserError) -> None:
         """Count a job that did not end well, which ends the sweep where no job has: nothing is lost.
@@ -78,15 +81,21 @@ class Sweep:
     def finish(self) -> int:
         """Print the table; the exit status."""
         if self.rows:
-            labels = [label.split() for label, _, _ in self.rows]
-            common = set.intersection(*map(set, labels)) if len(labels) > 1 else set()
-            self.rows = [
-                (" ".join(word for word in words if word not in common), *row[1:])
-                for words, row in zip(labels, self.rows, strict=True)
-            ]
-            width = [max(len(row[i]) for row in self.rows) for i in range(3)]
+            labels = [set(typed) for typed, _, _ in self.rows]
+            common = set.intersection(*labels) if len(labels) > 1 else set()
+            rows = [(" ".join(w for w in words if w not in common), *rest) for words, *rest in self.rows]
+            width = [max(len(row[i]) for row in rows) for i in range(3)]
             print("\nsweep" + (f" {self.folder}" if self.folder else ""))
-            for row in self.rows:
+            for row in rows:
                 print("  " + "  ".join(cell.ljust(width[i]) for i, cell in enumerate(row)).rstrip())
-            print(f"curves  tensorboard --logdir {self.folder}")
+            if above := self._above():
+                print(f"curves  tensorboard --logdir {shlex.quote(str(above))}")
         return self.status
+
+    def _above(self) -> Path | None:
+        """The folder that holds all the runs; None where that is the root, or nothing was trained."""
+        if self.folder is not None:
+            return self.folder
+        folders = [Path(run).resolve() for _, _, run in self.rows if run]
+        above = Path(os.path.commonpath(folders)) if folders else Path("/")
+        return runs.short(above) if above != Path(above.anchor) else None

@@ -21,7 +21,7 @@ from gentrain.config import build_source, conform
 from gentrain.data.source import Data
 from gentrain.errors import UserError
 from gentrain.explain import plain_key
-from gentrain.files import replacing
+from gentrain.files import replacing, write_text
 from gentrain.saying import warn_in_one_line
 from gentrain.schemas import TrainConfig
 from gentrain.training import capture, checkpoint, distributed, processor, provenance, randomness, stopping
@@ -31,6 +31,7 @@ from gentrain.training.precision import pick_device, pick_precision
 from gentrain.training.run import Run
 from gentrain.training.stopping import Stopped
 from gentrain.training.trainer import Trainer
+from gentrain.trust import again
 
 
 def run(
@@ -117,11 +118,11 @@ def run(
             if restarted is not None:
                 print(f"trained {restarted.folder} is complete")
                 return {}
-            again = shlex.quote(f"resume={previous.folder}")
+            named = again() + shlex.quote(f"resume={previous.folder}")
             why = f" ({ended.reason})" if ended.reason else ""
             raise Complete(
                 f"{previous.folder} is complete at step {trainer.step}{why}; "
-                f"train on with: gentrain train {again} {ended.more}"
+                f"train on with: gentrain train {named} {ended.more}"
             )
         trainer.run = previous or open_run(config, world, base)
         if world.is_main:
@@ -183,15 +184,13 @@ def refuse_ours(typed: Sequence[str]) -> None:
     """Refuse overrides of what is not for typing.
 
     Raises:
-        UserError: `names` or `made`, which the command fills in, or a whole section removed.
+        UserError: `names` or `made`, which the command fills in.
     """
     for override in typed:
         key = plain_key(override)
         section = key.split(".")[0]
         if section in OURS:
             raise UserError(f"{key} is filled in by the command{OURS[section]}")
-        if override.startswith("~") and (key in TrainConfig.__dataclass_fields__ or key.startswith("train.")):
-            raise UserError(f"{override}: {key} cannot be removed; give it another value")
 
 
 # The run folder
@@ -215,4 +214,4 @@ def open_run(config: DictConfig, world: World, base: Path | None) -> Run:
 def write_config(config: DictConfig, run: Run) -> None:
     """The configuration, from which a run killed before its first checkpoint starts over."""
     with replacing(run.config) as temporary:
-        temporary.write_text(saved_text(config), encoding="utf-8", errors="surrogateescape")
+        write_text(temporary, saved_text(config))

@@ -29,6 +29,7 @@ from gentrain.saying import warn_in_one_line
 from gentrain.schemas import SCHEMAS
 from gentrain.training import distributed, processor, randomness
 from gentrain.training.precision import pick_device
+from gentrain.trust import again
 
 T = TypeVar("T")
 
@@ -271,6 +272,8 @@ def next_command(model: GenerativeModel, ckpt: str, *verbs: str, config: DictCon
 
 
 def ckpt_argument(loaded: Loaded) -> str:
-    """How to name this checkpoint again, quoted for a shell."""
+    """How to name this checkpoint again, quoted for a shell, with what its classes need."""
     run = loaded.run
-    return shlex.quote(f"ckpt={run.folder if run and loaded.path.name == run.last.name else loaded.path}")
+    return again() + shlex.quote(
+        f"ckpt={run.folder if run and loaded.path.name == run.last.name else loaded.path}"
+    )

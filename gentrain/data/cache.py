@@ -35,9 +35,9 @@ FORMAT = 1
 _BUILDING = ".building-"
 
 
-def default_place() -> Path:
+def default_place() -> str:
     """The folder of the cache where none is named: GENTRAIN_CACHE, or ~/.cache/gentrain."""
-    return Path(os.environ.get("GENTRAIN_CACHE") or "~/.cache/gentrain")
+    return os.environ.get("GENTRAIN_CACHE") or "~/.cache/gentrain"
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,7 @@ class Source(ABC):
         flip: mirror training images left to right with probability 1/2.
 
     Raises:
-        ValueError: a setting out of range, named as dataset.<key>.
+        ValueError: a setting out of range, or a `~` that no home is known for; named as dataset.<key>.
     """
 
     name: ClassVar[str]
@@ -175,8 +175,8 @@ class Source(ABC):
                 "dataset.validation must be a count of images, a fraction between 0 and 1, or 0 for none, "
                 f"found {validation}"
             )
-        self.root = None if root is None else Path(root).expanduser()
-        self.cache = (default_place() if cache is None else Path(cache)).expanduser()
+        self.root = None if root is None else _expanded("root", root)
+        self.cache = _expanded("cache", default_place() if cache is None else cache)
         self.validation = validation
         self.split_seed = split_seed
         self.binarize = binarize
@@ -292,6 +292,16 @@ class Source(ABC):
                 f"leaves none to train on; at most dataset.validation={count - 1}"
             )
         return size
+
+
+def _expanded(setting: str, path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:  # without HOME, and a user that the system does not know
+        also = " or GENTRAIN_CACHE" if setting == "cache" else ""
+        raise ValueError(
+            f"{path}: no home folder is known; name a folder with dataset.{setting}=FOLDER{also}, or set HOME"
+        ) from error
 
 
 def stamp(path: Path) -> list[str | int]:

@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from gentrain.errors import Fault
+from gentrain.errors import Fault, UserError
 
 
 @dataclass(frozen=True)
@@ -77,19 +77,33 @@ class World:
                 self.broadcast(t.detach() for t in (*module.parameters(), *module.buffers()))
 
 
+def _number(name: str, default: int) -> int:
+    """What torchrun has set `name` to; `default` where it is not set, or empty.
+
+    Raises:
+        UserError: it is no number.
+    """
+    value = os.environ.get(name) or str(default)
+    if not value.isdecimal():
+        raise UserError(
+            f"the environment's {name}={value}: expected a number, as torchrun sets it; unset {name}"
+        )
+    return int(value)
+
+
 def launched_size() -> int:
     """How many processes torchrun started; 1 without torchrun."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return _number("WORLD_SIZE", 1)
 
 
 def launched_rank() -> int:
     """The rank that torchrun gave this process; 0 without torchrun."""
-    return int(os.environ.get("RANK", "0"))
+    return _number("RANK", 0)
 
 
 def local_rank() -> int:
     """The rank on this machine that torchrun gave this process."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
+    return _number("LOCAL_RANK", 0)
 
 
 def launch_id() -> str | None:
@@ -105,8 +119,7 @@ def launch_id() -> str | None:
 
 def restarts() -> int:
     """How often torchrun has started this process, or SLURM its job, again."""
-    counts = ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")
-    return sum(int(os.environ.get(count, "0")) for count in counts)
+    return _number("TORCHELASTIC_RESTART_COUNT", 0) + _number("SLURM_RESTART_COUNT", 0)
 
 
 def start(device: torch.device) -> World:

@@ -27,7 +27,7 @@ def hardware(device: torch.device) -> str:
 def processor() -> str:
     """The processor's name."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     except OSError:  # not Linux

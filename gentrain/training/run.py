@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from gentrain.errors import CorruptFile, UserError
 from gentrain.training import checkpoint, distributed, latest
+from gentrain.trust import again
 
 OUTPUTS = Path("outputs")
 
@@ -153,7 +154,7 @@ def check_new(folder: Path) -> None:
     if (folder / ".lock").exists():
         Run(folder).lock()  # says "in use" where that is why
     raise UserError(
-        f"run_dir={folder} is not empty; choose another, or: gentrain train "
+        f"run_dir={folder} is not empty; choose another, or: gentrain train {again()}"
         + shlex.quote(f"resume={folder}")
     )
 

@@ -12,7 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from torch import Tensor
 from tqdm import tqdm
@@ -22,6 +22,9 @@ from gentrain.files import replacing
 from gentrain.images import save_png
 from gentrain.saying import say
 from gentrain.training.plan import Plan
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 
 class Tracker:
@@ -35,16 +38,23 @@ class Tracker:
     """
 
     def __init__(self, folder: Path, plan: Plan, start: int, evaluated: bool = True) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
         self.folder, self.plan = folder, plan
         self._disk_warned = False
         self._said = time.perf_counter()  # when progress was last told
-        self._writer = SummaryWriter(str(folder), purge_step=start + 1 if start else None)
+        self._writer = self._open(start)
         truncate_metrics(folder / "metrics.jsonl", start, evaluated)
         self._metrics = (folder / "metrics.jsonl").open("a", encoding="utf-8")
         # disable=None: quiet when not on a terminal.
         self._bar = tqdm(total=plan.steps, initial=start, unit="step", disable=None, dynamic_ncols=True)
+
+    def _open(self, start: int) -> SummaryWriter | None:
+        """TensorBoard's writer; None, with a warning, where the folder's name is not stored as UTF-8."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        if os.fsencode(self.folder) != str(self.folder).encode("utf-8", "replace"):
+            self._warn_disk("it takes names in UTF-8 only")
+            return None
+        return SummaryWriter(str(self.folder), purge_step=start + 1 if start else None)
 
     def step(self) -> None:
         """One more step is done."""
@@ -64,9 +74,9 @@ class Tracker:
         except OSError as error:
             self._cannot_write(error)
 
-        def write() -> None:
+        def write(writer: SummaryWriter) -> None:
             for name, value in values.items():
-                self._writer.add_scalar(name, value, step)
+                writer.add_scalar(name, value, step)
 
         self._tensorboard(write)
         shown = {k: v for k, v in values.items() if k.startswith(("loss/", "eval/"))}
@@ -75,11 +85,11 @@ class Tracker:
     def picture(self, step: int, name: str, picture: Tensor, path: Path) -> None:
         """A PNG under the run folder and the same picture, uint8 [C, height, width], in TensorBoard."""
         save_png(picture, path)
-        self._tensorboard(lambda: self._writer.add_image(name, picture, step))
+        self._tensorboard(lambda writer: writer.add_image(name, picture, step))
 
     def text(self, name: str, text: str) -> None:
         """A text in TensorBoard."""
-        self._tensorboard(lambda: self._writer.add_text(name, text))
+        self._tensorboard(lambda writer: writer.add_text(name, text))
 
     def say(self, line: str) -> None:
         """A line for the reader that does not tear the bar."""
@@ -108,13 +118,15 @@ class Tracker:
             f"step {step}/{self.plan.steps}: {shown}, {rate:.0f} images/s, {tqdm.format_interval(left)} left"
         )
 
-    def _tensorboard(self, write: Callable[[], Any]) -> None:
+    def _tensorboard(self, write: Callable[[SummaryWriter], Any]) -> None:
+        if self._writer is None:
+            return
         try:
-            write()
+            write(self._writer)
         except (OSError, RuntimeError) as error:  # the writer's own thread re-raises what it met
             self._warn_disk(error)
 
-    def _warn_disk(self, error: BaseException) -> None:
+    def _warn_disk(self, error: BaseException | str) -> None:
         if not self._disk_warned:
             self._disk_warned = True
             warnings.warn(
@@ -145,7 +157,7 @@ class Tracker:
         self._bar.close()
         with contextlib.suppress(OSError):  # said by the write that failed
             self._metrics.close()
-        self._tensorboard(self._writer.close)
+        self._tensorboard(lambda writer: writer.close())
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -39,6 +39,7 @@ from gentrain.training.watching import (
     pictures,
     training_figures,
 )
+from gentrain.trust import again
 
 #: Above every signal's number: what the ranks tell one another where train.minutes are over.
 _TIME_IS_UP = 256
@@ -201,7 +202,7 @@ class Trainer:
     def _say_where(self, signum: int) -> None:
         raise Stopped(
             f"stopped at step {self.step} of {self.plan.steps}, saved; "
-            f"go on with: gentrain train {shlex.quote(f'resume={self.run.folder}')}",
+            f"go on with: gentrain train {again()}{shlex.quote(f'resume={self.run.folder}')}",
             signum,
         )
 

@@ -223,7 +223,7 @@ def test_what_a_checkpoint_trusts_counts_for_nothing(
 ) -> None:
     """Importing a module runs it; that is for the caller to allow."""
     save(with_config(bad, lambda config: config.update({section: settings, "trust": ["evil", "os"]})))
-    refused_by(gentrain, ways, "evil.", "trust=[evil]")
+    refused_by(gentrain, ways, "evil.", "trust=evil")
 
 
 #: What stands in place of the config, and what the line must hold.

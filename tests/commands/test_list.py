@@ -68,8 +68,30 @@ def test_ones_own_models_stand_in_the_table(gentrain: Callable[..., Ended], work
     assert shown["toy_gan"]["arithmetic"] == shown["toy_gan"]["eval"] == shown["toy_flow"]["eval"] == "yes"
     assert shown["toy_flow"]["arithmetic"] == shown["toy_gan"]["reconstruct"] == "-"
     untrusted = gentrain("list", *[word for word in arguments if not word.startswith("trust")])
-    assert untrusted.status == 2
-    assert "trust=[toys]" in untrusted.one_line()
+    assert untrusted.status == 0, untrusted.err
+    rows = {line.split()[0]: line for line in untrusted.out.splitlines() if line}
+    assert rows["vae"] == {line.split()[0]: line for line in gentrain("list").out.splitlines() if line}["vae"]
+    for name in ("toy_flow", "toy_gan"):
+        assert "not shown" in rows[name]
+        assert "trust=toys" in rows[name], "what to type"
+
+
+def test_a_model_that_inherits_is_composed(gentrain: Callable[..., Ended], workplace: Path) -> None:
+    Path("own/model").mkdir(parents=True)
+    head = "# @package _global_\ndefaults: [vae_mlp, _self_]\n"
+    Path("own/model/heir.yaml").write_text(head + "model: {latent_dim: 3}\n")
+    Path("own/model/bare.yaml").write_text("_target_: gentrain.models.autoencoder.vae.MLPVAE\n")
+    shown = table(gentrain("list", "--config-dir", "own"))
+    assert shown["heir"] == shown["bare"] == shown["vae_mlp"]
+
+
+def test_the_next_command_is_not_of_ones_own_model(gentrain: Callable[..., Ended], workplace: Path) -> None:
+    """That would need its folder too, and may not take the data set."""
+    Path("own/model").mkdir(parents=True)
+    Path("own/model/aaa.yaml").write_text("# @package _global_\ndefaults: [vae_mlp]\n")
+    done = gentrain("list", "--config-dir", "own")
+    assert "aaa" in table(done)
+    assert done.out.splitlines()[-1] == f"next    gentrain train model={MODELS[0]} dataset=digits"
 
 
 @pytest.mark.parametrize(
@@ -79,16 +101,20 @@ def test_ones_own_models_stand_in_the_table(gentrain: Callable[..., Ended], work
         ("model: {latent_dim: 3}", "model._target_"),
         ("model: [", "mine.yaml"),
         ("- a", "mine.yaml"),
-        ("model: {_target_: os.system}", "os.system"),
+        ("# @package _global_\nmodel: {_target_: os.system}", "os.system"),
+        ("model: {_target_: gentrain.models.autoencoder.vae.MLPVAE}", "@package _global_"),
     ],
 )
 def test_a_file_of_ones_own_that_is_no_model(
     gentrain: Callable[..., Ended], workplace: Path, text: str, part: str
 ) -> None:
-    """One line that names it."""
+    """Its row names the file and says why; the others are shown."""
     Path("own/model").mkdir(parents=True)
     Path("own/model/mine.yaml").write_text(text)
     ended = gentrain("list", "--config-dir", "own")
-    assert ended.status == 2, ended.err
-    assert part in ended.one_line()
-    assert "mine" in ended.one_line()
+    assert ended.status == 0, ended.err
+    rows = {line.split()[0]: line for line in ended.out.splitlines() if line}
+    assert set(MODELS) < set(rows)
+    assert "not shown" in rows["mine"]
+    assert part in rows["mine"]
+    assert "mine.yaml" in rows["mine"]
