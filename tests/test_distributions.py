@@ -258,3 +258,27 @@ def test_the_compiled_bernoulli_knows_the_gradient_of_its_values(monkeypatch):
 
     assert torch.autograd.gradcheck(log_prob, (logits, x))
     assert torch.autograd.gradgradcheck(log_prob, (logits, x))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 3), st.integers(1, 29), st.integers(1, 29)),
+    scale=st.sampled_from([0.0, 0.1, 1.0, 10.0, 100.0, 1000.0]),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+    seed=st.integers(0, 2**31),
+)
+def test_the_bernoulli_of_inference_mode_is_the_bernoulli(shape, scale, dtype, seed):
+    g = torch.Generator().manual_seed(seed)
+    logits = scale * torch.randn(4, *shape, generator=g, dtype=dtype)
+    kept = logits.clone()
+    x = torch.randint(0, 2, (4, *shape), generator=g, dtype=torch.uint8)
+    exact = pixel_distribution(logits.double(), "bernoulli", levels=2, mixtures=0).log_prob(x)
+    p = pixel_distribution(logits, "bernoulli", levels=2, mixtures=0)
+    with torch.inference_mode():
+        ours, against_one = p.log_prob(x), p.log_prob(x[:1])
+        each = p.log_prob(x[:1].expand_as(x))
+    assert ours.dtype == dtype
+    tolerance = 1e-6 if dtype == torch.float32 else 1e-13
+    torch.testing.assert_close(ours.double(), exact, rtol=tolerance, atol=tolerance * math.prod(shape))
+    assert torch.equal(against_one, each)
+    assert torch.equal(logits, kept)

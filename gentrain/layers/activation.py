@@ -14,11 +14,13 @@ def tanh_by_sigmoid(x: Tensor) -> Tensor:
 
 
 class Tanh(nn.Tanh):
-    """The hyperbolic tangent; compiled for a CPU it takes a third of the time of torch's own."""
+    """The hyperbolic tangent; for a CPU, compiled or in inference mode, in a third of the time of torch's."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Of x's shape and type."""
-        return tanh_by_sigmoid(x) if torch.compiler.is_compiling() else super().forward(x)
+        if torch.compiler.is_compiling() or (torch.is_inference_mode_enabled() and x.device.type == "cpu"):
+            return tanh_by_sigmoid(x)
+        return super().forward(x)
 
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {

@@ -1,14 +1,13 @@
 import pytest
 import torch
-from torch import nn
 
 from gentrain.layers.activation import ACTIVATIONS, Tanh, activation, tanh_by_sigmoid
-from gentrain.layers.mlp import MLP
+from gentrain.layers.mlp import MLP, Linear
 
 
 def test_an_activation_lies_between_linear_layers_and_not_after_the_last():
     mlp = MLP([5, 7, 6, 3], "tanh")
-    kinds = [nn.Linear, Tanh, nn.Linear, Tanh, nn.Linear]
+    kinds = [Linear, Tanh, Linear, Tanh, Linear]
     assert [type(layer) for layer in mlp] == kinds
     assert mlp(torch.randn(2, 4, 5)).shape == (2, 4, 3)
 
@@ -46,3 +45,20 @@ def test_the_compiled_tanh_is_the_tanh():
     # Not 2 s - 1 of a sigmoid in half precision, which is off by 0.004 about zero.
     assert (tanh_by_sigmoid(half) - half.tanh()).abs().max() <= 2**-8
     assert (tanh_by_sigmoid(half / 1000) - (half / 1000).tanh()).abs().max() <= 2**-15
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (1, 5), (300, 5), (2, 4, 5), (5,)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_network_computes_the_same_in_inference_mode(shape, dtype):
+    torch.manual_seed(0)
+    mlp = MLP([5, 70, 33], "tanh").to(dtype)
+    x = torch.randn(shape, dtype=dtype)
+    with torch.no_grad():
+        expected = mlp(x)
+    with torch.inference_mode():
+        found = mlp(x)
+    assert (found.shape, found.dtype) == (expected.shape, dtype)
+    tolerance = 1e-5 if dtype == torch.float32 else 1e-13
+    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+    with torch.no_grad():  # and with the very same numbers elsewhere
+        assert torch.equal(mlp(x), expected)

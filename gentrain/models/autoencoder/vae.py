@@ -36,6 +36,10 @@ from gentrain.layers.settings import check_positive
 
 #: Bytes that one chunk of `log_likelihood`, `sample` or `latents_to_images` may take.
 CHUNK_BYTES = 256 * 2**20
+#: The same for a chunk of importance samples on a CPU, whose temporaries then stay in its caches.
+CACHE_BYTES = 8 * 2**20
+#: Importance samples that are decoded at once at least, where `CHUNK_BYTES` allows it.
+MIN_AT_ONCE = 64
 #: |log sigma| of q(z|x) stays below this, so that no precision overflows.
 LOG_SIGMA_BOUND = 7.0
 
@@ -174,10 +178,11 @@ class LatentVariableModel(GenerativeModel, Samples, HasLikelihood):
         if samples is not None and samples < 1:
             raise ValueError(f"samples must be at least 1, found {samples}")
         bound = self._elbo if samples is None else partial(self._iwae, samples=samples)
+        at_once = self._chunk() if samples is None else self._images_at_once(samples)
         kind = "ELBO" if samples is None else f"IWAE-{samples}"
         if not len(x):  # torch.distributions.Independent takes no empty batch
             return self._like.new_zeros(0), kind
-        pieces = zip(*(part.split(self._chunk()) for part in (x, *self._given(Batch(x, label)))), strict=True)
+        pieces = zip(*(part.split(at_once) for part in (x, *self._given(Batch(x, label)))), strict=True)
         return torch.cat([bound(*piece) for piece in pieces]), kind
 
     def _given(self, batch: Batch) -> tuple[Tensor, ...]:
@@ -192,11 +197,24 @@ class LatentVariableModel(GenerativeModel, Samples, HasLikelihood):
         """log 1/k sum_i w_i of k = `samples` draws, [B], some of them at a time."""
         q = self._posterior(x, *y)
         total = torch.full((len(x),), -math.inf, dtype=q.mean.dtype, device=x.device)
-        at_once = max(1, self._chunk() // len(x))
+        at_once = max(1, self._pairs() // len(x))
         for start in range(0, samples, at_once):
-            log_w = self.log_weights(x, q, min(at_once, samples - start), *y)
-            total = torch.logaddexp(total, log_w.logsumexp(0))
+            with torch.inference_mode():  # layers and p(x|z) compute as is quickest without a gradient
+                log_w = self.log_weights(x, q, min(at_once, samples - start), *y).logsumexp(0)
+            total = torch.logaddexp(total, log_w)
         return total - math.log(samples)
+
+    def _images_at_once(self, samples: int) -> int:
+        """How many images share a chunk of importance samples: on a CPU few, each with many draws."""
+        pairs = self._pairs()
+        return max(1, pairs // samples) if self._like.device.type == "cpu" else pairs
+
+    def _pairs(self) -> int:
+        """How many pairs of an image and a draw of its latents `_iwae` takes at once."""
+        if self._like.device.type != "cpu":
+            return self._chunk()
+        in_cache = CACHE_BYTES // (self._floats_per_image * self._like.element_size())
+        return min(self._chunk(), max(MIN_AT_ONCE, in_cache))
 
     @torch.no_grad()
     def sample(self, n: int, label: Tensor | None = None, temperature: float = 1.0) -> Tensor:

@@ -228,6 +228,7 @@ def test_bounds_rise_with_samples_and_stay_below_the_integral(layers):
     assert (one + 5 * errors[1] < five).all()
     assert (five + 5 * errors[2] < fifty).all()
     assert (fifty < log_p + 5 * errors[3]).all()
+    torch.manual_seed(1)  # the weights of a vivid model have a heavy tail
     tight, _ = model.log_likelihood(x, samples=100_000)
     torch.testing.assert_close(tight, log_p, atol=0.05, rtol=0)
 

@@ -230,6 +230,59 @@ def test_chunks_are_bounded_and_change_nothing(monkeypatch, pairs):
         assert sum(decoded) in (7, 40, 7 * 23)
 
 
+@settings(max_examples=25, deadline=None)
+@given(
+    height=st.integers(1, 9),
+    hidden=st.integers(1, 12),
+    count=st.integers(1, 5),
+    samples=st.integers(1, 40),
+    pairs=st.integers(1, 60),
+    likelihood=st.sampled_from(["bernoulli", "logistic_mixture", "categorical"]),
+)
+def test_the_bound_is_that_of_the_log_weights_of_the_same_noise(
+    height, hidden, count, samples, pairs, likelihood
+):
+    torch.manual_seed(0)
+    spec = DataSpec(shape=(1, height, 5), levels=2)
+    model = vivid(mlp_vae(spec, hidden=[hidden], likelihood=likelihood).double())
+    x = images(spec, count)
+    q, noise = model._posterior(x), torch.randn(samples, count, 3, dtype=torch.float64)
+    z = (q.mean + q.stddev * noise).detach()
+    p = model.decode(z.flatten(0, 1))  # with gradient: torch's own operations
+    log_w = p.log_prob(x.repeat(samples, 1, 1, 1)).unflatten(0, (samples, count))
+    expected = (log_w + model.prior().log_prob(z) - q.log_prob(z)).logsumexp(0) - math.log(samples)
+    used = torch.zeros(count, dtype=torch.int64)
+
+    def given_noise(self, shape):
+        first = int((used < samples).nonzero()[0])
+        at = slice(first, first + self.batch_shape[0])
+        start = int(used[first])
+        used[at] += shape[0]
+        return self.mean + self.stddev * noise[start : start + shape[0], at]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vae, "CHUNK_BYTES", pairs * model._floats_per_image * 8)
+        patch.setattr(Independent, "rsample", given_noise)
+        found, _ = model.log_likelihood(x, samples=samples)
+    assert (used == samples).all()
+    assert not found.is_inference()
+    torch.testing.assert_close(found, expected.detach(), rtol=1e-10, atol=1e-10)
+
+
+def test_chunks_of_importance_samples_stay_in_the_caches_of_a_cpu(monkeypatch):
+    torch.manual_seed(0)
+    model = mlp_vae()
+    seen = []
+    model.decoder.register_forward_hook(lambda _m, _i, output: seen.append(len(output)))
+    x = images(DIGITS, 3)
+    for allowed, expected in ((100, 100), (10, vae.MIN_AT_ONCE)):
+        seen.clear()
+        monkeypatch.setattr(vae, "CACHE_BYTES", allowed * model._floats_per_image * 4)
+        model.log_likelihood(x, samples=500)
+        assert max(seen) == expected
+        assert sum(seen) == 1500
+
+
 def test_chunked_estimates_have_the_same_distribution(monkeypatch):
     torch.manual_seed(0)
     model = vivid(mlp_vae(TINY, latent_dim=1), gain=2.0)
