@@ -174,8 +174,10 @@ class Trainer:
         if self._due(plan.checkpoint_every) or signum or not self.evaluated:
             self._check_finite()  # a checkpoint holds sound weights only
             self.save()
-        if signum:
-            self._say_where(signum)  # a resumed run does first what was due here
+        if signum:  # a resumed run does first what was due here
+            words = f"{again()}{shlex.quote(f'resume={self.run.folder}')}"
+            where = f"stopped at step {self.step} of {plan.steps}, saved"
+            raise Stopped(f"{where}; go on with: gentrain train {words}", signum)
         if not self.evaluated:
             self._look()
         if self._due(plan.sample_every):
@@ -198,13 +200,6 @@ class Trainer:
         better = self._evaluate() if self._measures else False
         self.evaluated = True
         self.save(better)
-
-    def _say_where(self, signum: int) -> None:
-        raise Stopped(
-            f"stopped at step {self.step} of {self.plan.steps}, saved; "
-            f"go on with: gentrain train {again()}{shlex.quote(f'resume={self.run.folder}')}",
-            signum,
-        )
 
     # Figures
 
