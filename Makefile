@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-gpu lint types format bench bench-data bench-sample bench-train taxonomy gallery accept clean
+.PHONY: help install demo test test-slow test-gpu lint types format bench bench-data bench-sample bench-train bench-busy taxonomy gallery accept clean
 
 help: ## show this list
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -61,6 +61,9 @@ bench-sample: $(STAMP) ## sampling pixel by pixel, naive and cached
 
 bench-train: $(STAMP) ## training a PixelCNN, in float32 and bf16
 	$(BIN)/python scripts/bench.py train
+
+bench-busy: $(STAMP) ## training beside a spinning process (about 5 minutes)
+	$(BIN)/python scripts/bench.py busy
 
 reproduce-%: $(STAMP) ## train an experiment and hold it against its figure, e.g. make reproduce-vae_mnist
 	$(BIN)/gentrain reproduce experiment=$*

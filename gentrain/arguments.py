@@ -28,8 +28,10 @@ CHOICES = dict.fromkeys(("--cfg", "-c"), ("job", "hydra", "all")) | dict.fromkey
 )
 
 
-#: Sections to which keys may be added without `+`: what fits is known only when their objects are built.
+#: Sections, and single keys, that may be added without `+`: what fits is known only when their objects are
+#: built, of the data set of a run that is resumed, say.
 OPEN_SECTIONS = ("schedule",)
+OPEN_KEYS = ("dataset.verify",)
 
 
 def split_options(verb: str, rest: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -93,7 +95,7 @@ def prepared(arg: str, paths: Collection[str], sweep: bool) -> str:
     if not match:
         return arg
     plus, key, value = match.groups()
-    if key.partition(".")[0] in OPEN_SECTIONS:
+    if key.partition(".")[0] in OPEN_SECTIONS or key in OPEN_KEYS:
         return f"++{key}={value}"
     if key not in paths:
         return arg

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -234,6 +235,37 @@ def test_other_data_that_were_named(gentrain: Callable[..., Ended], train: Calla
     ended = gentrain("train", "resume=run", "train.steps=4", "dataset.root=other")
     assert ended.status == 0
     assert "not bit-exact: the data of" in ended.err
+
+
+def idx_files(root: str, seed: int) -> None:
+    """Small data in MNIST's format."""
+    draw = np.random.default_rng(seed)
+    Path(root).mkdir()
+    for prefix, count in (("train", 24), ("t10k", 6)):
+        images = draw.integers(0, 256, (count, 4, 4), dtype=np.uint8)
+        header = struct.pack(">4I", 0x0803, count, 4, 4)
+        Path(root, f"{prefix}-images-idx3-ubyte").write_bytes(header + images.tobytes())
+        labels = bytes(i % 10 for i in range(count))
+        Path(root, f"{prefix}-labels-idx1-ubyte").write_bytes(struct.pack(">2I", 0x0801, count) + labels)
+
+
+def test_published_data_and_others_in_their_format(gentrain: Callable[..., Ended]) -> None:
+    idx_files("one", 0)
+    idx_files("two", 1)
+    data = ["dataset=mnist", "dataset.root=one", "dataset.verify=false", "dataset.validation=4"]
+    assert gentrain("train", *SMALL, *QUICK, *data).status == 0
+    path = Path("run/checkpoints/last.pt")
+    state = checkpoint.load(path)
+    config = state["config"].replace("verify: false", "verify: true")  # as if one had been the real MNIST
+    checkpoint.save({**state, "config": config}, path)
+    for words in (["eval", "ckpt=run", "samples=1"], ["train", "resume=run", "train.steps=4"]):
+        ended = gentrain(*words, "dataset.root=two")
+        assert ended.status == 2
+        assert "for other data in the same format: dataset.verify=false" in ended.one_line()
+        ended = gentrain(*words, "dataset.root=two", "dataset.verify=false")  # as it says
+        assert ended.status == 0, ended.err
+        assert f"the data of {Path('two').absolute()} are not those of training" in ended.err
+    assert figures()["other_data"] == str(Path("two").absolute())
 
 
 # Labels

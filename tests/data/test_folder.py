@@ -78,6 +78,7 @@ def load(common: dict[str, Any], tmp_path: Path) -> Load:
             "channels": None,
             "on_error": "raise",
             "test_fraction": 0.25,
+            "split_rule": 1,
         }
         try:
             return Folder(**{**common, **own, **settings}).load()
