@@ -15,7 +15,7 @@ from gentrain.arguments import prepared
 from gentrain.composing import composed
 from gentrain.config import build_model, conform, names_in
 from gentrain.contracts import DataSpec, GenerativeModel
-from gentrain.data.identity import Change
+from gentrain.data.identity import Change, is_record
 from gentrain.data.source import Data
 from gentrain.errors import CorruptFile, UserError
 from gentrain.explain import explain, refuse_removals
@@ -97,6 +97,12 @@ def check_complete(state: dict[str, Any], path: Path) -> None:
     shapes = [{name: value.shape for name, value in (state[key] or {}).items()} for key in ("model", "ema")]
     if state["ema"] is not None and shapes[0] != shapes[1]:
         raise UserError(f"{path}: its averaged weights are not those of its model")
+    try:
+        DataSpec.from_dict(state["spec"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is not a gentrain checkpoint: its DataSpec: {error}") from error
+    if state.get("data") is not None and not is_record(state["data"]):
+        raise UserError(f"{path} is not a gentrain checkpoint: what it says of its data cannot be read")
 
 
 def _another(path: Path) -> str:
@@ -129,11 +135,7 @@ def load_checkpoint(
         raise CorruptFile(f"{error}{_another(path)}") from error
     config = read_config(state["config"], path)
     try:
-        spec = DataSpec.from_dict(state["spec"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is not a gentrain checkpoint: its DataSpec: {error}") from error
-    try:
-        model = build_model(config.model, spec, trust)
+        model = build_model(config.model, DataSpec.from_dict(state["spec"]), trust)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     check_same_model(model, str(config.names.model), state, str(path))

@@ -162,6 +162,6 @@ def refuse_removals(verb: str, overrides: Sequence[str]) -> None:
         for part in key.split("."):
             hint = typing.get_type_hints(hint).get(part) if dataclasses.is_dataclass(hint) else None
         if hint is not None:
-            optional = type(None) in typing.get_args(hint)
+            optional = hint is Any or type(None) in typing.get_args(hint)
             remedy = f"switch it off with {key}=null" if optional else "give it another value"
             raise UserError(f"{override}: {key} cannot be removed; {remedy}")

@@ -181,17 +181,14 @@ def ours(config: DictConfig, spec: DataSpec, ready: list[Batch], arguments: argp
     torch.manual_seed(0)
     model = build_model(config.model, spec)
     updates = build_updates(config, model, Precision("fp32", "cpu"), World(), ())
-    never = 10**9
     plan = Plan(
         steps=arguments.steps + 1,
         batch_size=BATCH,
         log_every=50,
-        eval_every=never,
-        sample_every=never,
-        checkpoint_every=never,
         keep=1,
         sample_count=1,
         seed=0,
+        **dict.fromkeys(("eval_every", "sample_every", "checkpoint_every"), 10**9),
     )
     batches = Timed(ready)
     with tempfile.TemporaryDirectory() as folder:
@@ -372,29 +369,25 @@ def matrix_rate(dtype: torch.dtype, size: int = 2048, repeats: int = 7) -> float
     return 2 * size**3 / statistics.median(times)
 
 
+#: Each measurement: its help, and its options with their defaults.
+WHAT: dict[str, tuple[Callable[[argparse.Namespace], bool], str, dict[str, Any]]] = {
+    "data": (bench_data, "our batches against a torchvision DataLoader", {"repeats": 5}),
+    "loop": (bench_loop, "the trainer against a bare loop over the same model", {"steps": 100, "repeats": 7}),
+    "sample": (bench_sample, "the cached sampler against the naive one", {"repeats": 5}),
+    "train": (bench_train, "training a PixelCNN, beside whole masked kernels", {"steps": 10, "repeats": 5}),
+    "busy": (bench_busy, "training beside a spinning process", {"model": "vae", "steps": 800, "repeats": 7}),
+}
+
+
 def main() -> int:
     """Exit status 0 where the wanted figures were reached, 1 where not, 2 for a user's mistake."""
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="WHAT")
-    data = commands.add_parser("data", help="our batches against a torchvision DataLoader")
-    data.add_argument("--repeats", type=int, default=5, help="epochs measured of each (default: %(default)s)")
-    data.set_defaults(run=bench_data)
-    loop = commands.add_parser("loop", help="the trainer against a bare loop over the same model")
-    loop.add_argument("--steps", type=int, default=100, help="steps of each (default: %(default)s)")
-    loop.add_argument("--repeats", type=int, default=7, help="pairs measured (default: %(default)s)")
-    loop.set_defaults(run=bench_loop)
-    sample = commands.add_parser("sample", help="the cached sampler against the naive one")
-    sample.add_argument("--repeats", type=int, default=5, help="of the cached one (default: %(default)s)")
-    sample.set_defaults(run=bench_sample)
-    busy = commands.add_parser("busy", help="training beside a spinning process, default and ours")
-    busy.add_argument("--model", default="vae", help="what is trained (default: %(default)s)")
-    busy.add_argument("--steps", type=int, default=800, help="of each training (default: %(default)s)")
-    busy.add_argument("--repeats", type=int, default=7, help="pairs measured (default: %(default)s)")
-    busy.set_defaults(run=bench_busy)
-    train = commands.add_parser("train", help="training a PixelCNN, beside whole masked kernels")
-    train.add_argument("--steps", type=int, default=10, help="steps of each (default: %(default)s)")
-    train.add_argument("--repeats", type=int, default=5, help="of each (default: %(default)s)")
-    train.set_defaults(run=bench_train)
+    for name, (run, text, options) in WHAT.items():
+        command = commands.add_parser(name, help=text)
+        for option, default in options.items():
+            command.add_argument(f"--{option}", type=type(default), default=default, help="(%(default)s)")
+        command.set_defaults(run=run)
     arguments = parser.parse_args()
     try:
         return 0 if arguments.run(arguments) else 1

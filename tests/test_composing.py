@@ -10,10 +10,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import OmegaConf
 from running import Ended
 
 import gentrain as package
+from gentrain.config import build_source
 from gentrain.errors import UserError
 
 SPEC = package.DataSpec(shape=(1, 8, 8), levels=17)
@@ -60,26 +60,25 @@ def test_the_callers_schemas_stay(caller: str) -> None:
         del store.repo["train_schema.yaml"]
 
 
-@pytest.mark.parametrize("name", ["GENTRAIN_CACHE", "GENTRAIN_DATA"])
 def test_an_empty_variable_counts_as_unset(
-    gentrain: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch, name: str
+    gentrain: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from gentrain.api import compose_train
 
-    key = {"GENTRAIN_CACHE": "cache", "GENTRAIN_DATA": "root"}[name]
-    for value, expected in [("", None), ("/some/where", "/some/where")]:
-        monkeypatch.setenv(name, value)
-        places = OmegaConf.to_container(compose_train(["dataset=mnist"]).dataset, resolve=True)
-        shown = gentrain("train", "dataset=mnist", "--cfg", "job", "--resolve").out
-        monkeypatch.delenv(name)
-        unset = OmegaConf.to_container(compose_train(["dataset=mnist"]).dataset, resolve=True)
-        assert isinstance(places, dict)
-        assert isinstance(unset, dict)
-        if expected is None:
-            assert places == unset
-        else:
-            assert places[key].startswith(expected)
-        assert f"  {key}: {places[key]}\n" in shown
+    def root() -> str:
+        return str(compose_train(["dataset=mnist"]).dataset.root)
+
+    monkeypatch.delenv("GENTRAIN_DATA", raising=False)
+    unset = root()
+    monkeypatch.setenv("GENTRAIN_DATA", "")
+    assert root() == unset
+    assert f"  root: {unset}\n" in gentrain("train", "dataset=mnist", "--cfg", "job", "--resolve").out
+    monkeypatch.setenv("GENTRAIN_DATA", "/some/where")
+    assert root() == "/some/where/mnist"
+    # That of the cache is asked when it is used.
+    for value, expected in (("", "~/.cache/gentrain"), ("/some/where", "/some/where")):
+        monkeypatch.setenv("GENTRAIN_CACHE", value)
+        assert build_source(compose_train([]).dataset).cache == Path(expected).expanduser()
 
 
 def test_a_home_that_is_not_known(gentrain: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch) -> None:

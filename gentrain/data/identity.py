@@ -71,6 +71,26 @@ class Identity:
         }
 
 
+def is_record(found: Any) -> bool:
+    """Whether `found` is what `Identity.to_dict` makes, and not damage or malice in a checkpoint."""
+    if not isinstance(found, dict) or not isinstance(found.get("digest"), str):
+        return False
+    root, counts, hashes = (found.get(key, ...) for key in ("root", "counts", "hashes"))
+    if (
+        not (root is None or isinstance(root, str))
+        or not isinstance(counts, dict)
+        or not isinstance(hashes, dict)
+    ):
+        return False
+    return (
+        all(isinstance(value, int) for value in counts.values())
+        and all(
+            isinstance(h, torch.Tensor) and h.dtype == torch.int64 and h.ndim == 1 for h in hashes.values()
+        )
+        and (not hashes or {"train", "test"} <= set(hashes))
+    )
+
+
 @dataclass(frozen=True)
 class Change:
     """How the data differ from those of a checkpoint.

@@ -190,7 +190,7 @@ class Trainer:
         if self._due(self.plan.eval_every) and not self.evaluated:
             self._look()
         self.evaluated = True
-        shown = any(self.run.folder.glob(f"*/step_{self.step:08d}.png"))
+        shown = bool(list(self.run.folder.glob(f"*/step_{self.step:08d}.png")))
         if self._due(self.plan.sample_every) and not shown:
             self._pictures()
 

@@ -299,7 +299,7 @@ def test_likelihoods_that_do_not_compare_print_differently(
     assert done.endswith(said)
     metrics = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
     (keys,) = [line.keys() for line in metrics if "eval/nats" in line]
-    assert set(keys) == {"step", "eval/nats", "eval/nats_stderr", "eval/bits_per_dim"}
+    assert set(keys) == {"step", "images", "epoch", "eval/nats", "eval/nats_stderr", "eval/bits_per_dim"}
     written = evaluated(gentrain, "samples=2", "limit=9")
     assert {key: written[key] for key in ("kind", "dataset", "levels", "binarize")} == {
         "kind": "IWAE-2",
@@ -478,7 +478,7 @@ def test_a_model_that_draws_one_picture_has_no_entropy(
     label = written["labels"][written["counts"].index(70)]
     assert (
         f"note    all 100 samples look like one label, {label}: the samples have collapsed onto it, or are "
-        "all one picture; look at them: gentrain sample ckpt="
+        "all one picture; look at them: gentrain sample trust=toys ckpt="
     ) in done.out
     assert classified(gentrain, quick, "trust=[toys]", "n=1")["confidence_stderr"] is None
 

@@ -295,7 +295,30 @@ def test_optimiser_state_of_another_model(gentrain: Callable[..., Ended], bad: S
 )
 def test_a_data_spec_that_is_none(gentrain: Callable[..., Ended], bad: State, spec: State) -> None:
     save({**bad, "spec": spec})
-    refused_by(gentrain, {"sample", "eval", "load"}, "DataSpec")
+    refused_by(gentrain, ALL, "DataSpec")
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "x",
+        {},
+        {"root": 3, "digest": "", "counts": {}, "hashes": {}},
+        {"root": None, "digest": "", "counts": {"test": "many"}, "hashes": {}},
+        {"root": None, "digest": "", "counts": {}, "hashes": {"train": torch.zeros(1, dtype=torch.int64)}},
+        {
+            "root": None,
+            "digest": "",
+            "counts": {},
+            "hashes": dict.fromkeys(("train", "test"), torch.zeros(3)),
+        },
+    ],
+)
+def test_what_a_checkpoint_says_of_its_data(
+    gentrain: Callable[..., Ended], bad: State, record: State
+) -> None:
+    save({**bad, "data": record})
+    refused_by(gentrain, ALL, "what it says of its data cannot be read")
 
 
 # Weights

@@ -63,7 +63,7 @@ def test_data_sets_and_the_next_command(gentrain: Callable[..., Ended], workplac
 def test_ones_own_models_stand_in_the_table(gentrain: Callable[..., Ended], workplace: Path) -> None:
     arguments = [word for word in toy("toy_gan") if not word.startswith("model=")]
     shown = table(gentrain("list", *arguments))
-    assert sorted(shown) == sorted([*MODELS, "toy_flow", "toy_gan"])
+    assert sorted(shown) == sorted([*MODELS, "toy_chain", "toy_flow", "toy_gan"])
     assert shown["toy_gan"] | {"train": "yes", "sample": "yes", "interpolate": "yes"} == shown["toy_gan"]
     assert shown["toy_gan"]["arithmetic"] == shown["toy_gan"]["eval"] == shown["toy_flow"]["eval"] == "yes"
     assert shown["toy_flow"]["arithmetic"] == shown["toy_gan"]["reconstruct"] == "-"

@@ -107,6 +107,7 @@ def test_of_an_album_with_fewer_images_than_are_shown(
 ) -> None:
     settings = [
         "dataset=folder",
+        "dataset.split_rule=1",  # so many as are asked for
         pictures,
         f"dataset.test_fraction={test}",
         "train.batch_size=4",
@@ -125,6 +126,7 @@ def test_of_an_album_with_fewer_images_than_are_shown(
 
 def test_only_numbers_that_were_typed_are_refused(gentrain: Callable[..., Ended], pictures: str) -> None:
     settings = ["model=ae_mlp", "model.hidden=[8]", "dataset=folder", pictures, "train.batch_size=4"]
+    settings.append("dataset.split_rule=1")
     assert gentrain("train", *settings, "train.steps=2", "run_dir=run").status == 0
     assert "(2 images," in gentrain("reconstruct").out
     for verb, images in (("reconstruct", "0,1,2"), ("interpolate", "0,2"), ("encode", "2")):

@@ -53,8 +53,9 @@ def start(*args: str, cwd: Path, **more: str) -> subprocess.Popen[str]:
 
 
 def _heed_interrupts() -> None:
-    """Tests that run as a job in the background inherit that SIGINT is ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """Tests that run as a job in the background, or under nohup, inherit that signals are ignored."""
+    for signum in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_DFL)
 
 
 def run_process(*args: str, cwd: Path, timeout: float = 120, **more: str) -> Ended:

@@ -149,7 +149,7 @@ def test_a_non_finite_loss_is_found_in_a_replay(gentrain: Callable[..., Ended], 
         ),
         (
             [
-                "+schedule.main={_target_: torch.optim.lr_scheduler.OneCycleLR, max_lr: 0.1, total_steps: 9}",
+                "schedule.main={_target_: torch.optim.lr_scheduler.OneCycleLR, max_lr: 1, total_steps: 9999}",
             ],
             "set schedule.main.cycle_momentum=false",
         ),

@@ -22,6 +22,15 @@ from gentrain.training.trainer import Trainer
 TRAIN = ["model=vae_mlp", "model.hidden=[8]", *OFTEN, "train.steps=30", "run_dir=run"]
 
 
+@pytest.fixture(autouse=True)
+def heeded() -> Iterator[None]:
+    """Not as under nohup, which these tests may run under."""
+    before = [signal.signal(signum, signal.SIG_DFL) for signum in stopping.OPTIONAL]
+    yield
+    for signum, handler in zip(stopping.OPTIONAL, before, strict=True):
+        signal.signal(signum, handler)
+
+
 @pytest.fixture
 def stopped(gentrain: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ended]:
     """Train with a signal at step 7."""
