@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -84,8 +85,8 @@ def reconciled(
         leaks.append(f"{change.trained:,} test images of the run would be trained on")
     if leaks and not typed:
         raise UserError(
-            f"{identity.root or data.name}: {' and '.join(leaks)}: the data have changed, {change}; bring "
-            "back those of the run, or name data with dataset.root=PATH: they are taken as they are"
+            f"{identity.root or data.name}: {' and '.join(leaks)}: the data have changed, {change}; put them "
+            f"back as they were, or take them as they are: {shlex.quote(f'dataset.root={identity.root}')}"
         )
     words = [f"the data of {identity.root or data.name} are not those of training: {change}", *leaks]
     warnings.warn(say + "; ".join(words), stacklevel=3)
@@ -110,9 +111,10 @@ def _with_labels(data: Data, expected: DataSpec, typed: bool) -> Data:
     if not trouble:
         return data
     if not typed:
+        root = data.identity.root if data.identity else None
         raise UserError(
-            f"{trouble}; give the classes their names of then, or name other data with dataset.root=PATH "
-            "(their labels are then left out)"
+            f"{trouble}; give the classes the names that they had, or take the data as they are, without "
+            f"labels: {shlex.quote(f'dataset.root={root}')}"
         )
     warnings.warn(f"labels are left out: {trouble}", stacklevel=4)
 
