@@ -93,9 +93,12 @@ def test_a_terminal_that_is_closed(tmp_path: Path) -> None:
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )
     os.close(theirs)
-    wait_for(tmp_path / "run/checkpoints/last.pt", process)
-    os.close(ours)  # the kernel sends SIGHUP, and nothing can be printed any more
-    assert process.wait(60) == 128 + signal.SIGHUP
+    try:
+        wait_for(tmp_path / "run/checkpoints/last.pt", process)
+        os.close(ours)  # the kernel sends SIGHUP, and nothing can be printed any more
+        assert process.wait(60) == 128 + signal.SIGHUP
+    finally:
+        process.kill()
     steps = [line["step"] for line in metrics(tmp_path / "run")]
     assert checkpoint.load(tmp_path / "run/checkpoints/last.pt")["step"] >= max(steps)
 
