@@ -97,6 +97,8 @@ def prepared(arg: str, paths: Collection[str], sweep: bool) -> str:
     plus, key, value = match.groups()
     if key.partition(".")[0] in OPEN_SECTIONS or key in OPEN_KEYS:
         return f"++{key}={value}"
+    if key == "label" and not re.fullmatch(r"[\x20-\x7e]*", value):
+        return f"{plus}{key}={quote(value)}"  # a name that Hydra's parser may not know how to read
     if key not in paths:
         return arg
     choice = re.fullmatch(r"choice\((.*)\)", value.strip(), re.DOTALL) if sweep else None
@@ -139,7 +141,11 @@ def quote_path(key: str, value: str) -> str:
     check_home(key, value[1:-1] if is_quoted else value)
     if value == "null" or is_quoted:
         return value
-    # Hydra unescapes \' and, just before a quote, \\.
+    return quote(value)
+
+
+def quote(value: str) -> str:
+    """A value in quotes, as Hydra's parser unescapes them: \\' and, just before a quote, \\\\."""
     escaped = re.sub(r"(\\+)(?='|\Z)", lambda m: m.group(1) * 2, value).replace("'", "\\'")
     return f"'{escaped}'"
 

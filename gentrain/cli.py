@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import os
@@ -145,6 +146,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         from gentrain.faults import describe
 
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            return failed(f"{error.filename}: this name is too long; give a shorter one", 2)
         return failed(describe(error, args[0] if args else ""), 1)
 
 

@@ -177,7 +177,7 @@ def _log_probability_of_bits(logits: Tensor, x: Tensor) -> Tensor:
 
     logits [B, ...], x in {0, 1} that broadcasts with it -> [B] in nats.
     """
-    u = torch.where(x > 0, logits, -logits).flatten(1)  # [B, N]
+    u = (logits * x.to(logits.dtype).mul_(2).sub_(1)).flatten(1)  # [B, N]
     count = u.shape[1]
     together = max(n for n in range(1, 65) if count % n == 0)
     below = u.clamp_max(0).sum(1)

@@ -121,3 +121,20 @@ def test_a_current_folder_that_was_deleted(
         assert gentrain("--help").status == 0
     finally:
         monkeypatch.chdir(workplace)
+
+
+def test_a_label_that_hydra_could_not_read() -> None:
+    assert prepared("label=caf\udce9", (), sweep=False) == "label='caf\udce9'"
+    assert prepared("label=it's caf\u00e9", (), sweep=False) == "label='it\\'s caf\u00e9'"
+    for plain in ("label=7", "label=cat", "label=null", "label='a b'"):
+        assert prepared(plain, (), sweep=False) == plain
+
+
+@pytest.mark.parametrize("words", [["train", "run_dir=NAME"], ["sample", "ckpt=run", "out=NAME.png"]])
+def test_a_name_that_is_too_long(gentrain: Callable[..., Ended], words: list[str]) -> None:
+    small = ["model=vae_mlp", "model.hidden=[8]", "train.steps=2", "run_dir=run"]
+    if words[0] == "sample":
+        assert gentrain("train", *small).status == 0
+    ended = gentrain(*(word.replace("NAME", "r" * 300) for word in words))
+    assert ended.status == 2
+    assert "too long" in ended.one_line()

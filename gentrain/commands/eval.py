@@ -48,8 +48,13 @@ def measure(name: str, loaded: Loaded, config: DictConfig) -> dict[str, Any]:
     """
     # Each metric sees the noise that it would see alone.
     with torch.no_grad(), randomness.aside(int(config.seed), device_of(loaded)):
-        found = METRICS[name].measure(loaded, config)
+        try:
+            found = METRICS[name].measure(loaded, config)
+        except ValueError as error:  # the model refuses these images: it needs their labels, say
+            raise UserError(f"metrics=[{name}]: {error}") from error
     print("\n".join(found.lines))
+    if (other := other_data(loaded)) and found.figures.get("split"):
+        print(f"data    {other['other_data']}: {other['difference']}")
     if loaded.run is not None:
         entry = {
             "step": loaded.step,
@@ -70,7 +75,7 @@ def other_data(loaded: Loaded) -> dict[str, Any]:
     return {
         "other_data": loaded.data.identity.root or loaded.data.name,
         "difference": str(loaded.change),
-        "test_images_trained_on": loaded.change.tested,
+        "held_out_images_trained_on": dict(loaded.change.leaks),
     }
 
 

@@ -115,12 +115,17 @@ def likelihood(loaded: Loaded, config: DictConfig) -> Measured:
     part = "" if config.limit is None else f"_first_{config.limit}"
     return Measured(
         [
-            f"nll     {found.nats:.4f} +- {found.nats_stderr:.4f} nats per image, {found.kind}, {which}",
-            f"        {found.bits_per_dim:.5f} +- {found.bits_per_dim_stderr:.5f} bits/dim",
+            f"nll     {found.nats:.4f}{spread(found.nats_stderr, 4)} nats per image, {found.kind}, {which}",
+            f"        {found.bits_per_dim:.5f}{spread(found.bits_per_dim_stderr, 5)} bits/dim",
         ],
         {**of, **asdict(found)},
         f"eval_{config.split}{part}.json",
     )
+
+
+def spread(stderr: float, digits: int) -> str:
+    """` +- 0.1234`; empty where there is no standard error, as of a single image."""
+    return "" if math.isnan(stderr) else f" +- {stderr:.{digits}f}"
 
 
 def classes(loaded: Loaded, config: DictConfig) -> Measured:
@@ -179,7 +184,7 @@ def reconstruction(loaded: Loaded, config: DictConfig) -> Measured:
     part = "" if config.limit is None else f"_first_{config.limit}"
     return Measured(
         [
-            f"error   {found.mse[name]:.5f} +- {found.mse_stderr[name]:.5f} {name}, mean square per pixel "
+            f"error   {found.mse[name]:.5f}{spread(found.mse_stderr[name], 5)} {name}, mean square per pixel "
             f"(0 to 1), {of['dataset']} {config.split} ({found.images} images), {data.pixels}"
             for name in found.mse
         ],

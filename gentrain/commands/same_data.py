@@ -34,8 +34,11 @@ def section(saved: DictConfig, state: Mapping[str, Any] | None, given: DictConfi
     node = saved.copy()
     record = (state or {}).get("data")
     OmegaConf.update(node, "cache", given.get("cache"), force_add=True)
-    if record is not None and record["root"] is not None and Path(record["root"]).exists():
-        OmegaConf.update(node, "root", record["root"], force_add=True)
+    if record is not None and record["root"] is not None:
+        lay, typed_then = Path(record["root"]), Path(str(node.get("root"))).expanduser()
+        if lay.exists() or not typed_then.exists():
+            # What `${...}` is part of a name is to stay one.
+            OmegaConf.update(node, "root", record["root"].replace("${", "\\${"), force_add=True)
     for key in PLACE:
         if given.get(key) is not None:
             OmegaConf.update(node, key, given[key], force_add=True)
@@ -56,8 +59,9 @@ def reconciled(
         resumed: whether they are to be trained on.
 
     Raises:
-        UserError: another shape or other levels; where the data were not named now: labels that do not match
-            by name, a test image that was trained on, one to be trained on that was a test image.
+        UserError: another shape or other levels; where the data were not named now: others than those of the
+            run, labels that do not match by name, a held-out image that was trained on, one to be trained on
+            that was a test image.
     """
     expected = DataSpec.from_dict(state["spec"])
     if (data.spec.shape, data.spec.levels) != (expected.shape, expected.levels):
@@ -78,18 +82,19 @@ def reconciled(
     change = changed(record, identity)
     if change is None:
         return data, None
-    leaks = []
-    if change.tested:
-        leaks.append(f"{change.tested:,} of the {change.now['test']:,} test images were trained on")
+    where = identity.root or data.name
+    take = f"take them as they are: {shlex.quote(f'dataset.root={where}')}"
+    elsewhere = record["root"] is not None and identity.root != record["root"]
+    if not typed and (change.stranger or (elsewhere and not change.same)):
+        gone = f"the run was trained on {record['root']}, which is not there; " if elsewhere else ""
+        raise UserError(f"{gone}{where} holds other data: {change}; name the data of the run, or {take}")
+    leaks = list(change.leaked)
     if change.trained and resumed:
         leaks.append(f"{change.trained:,} test images of the run would be trained on")
     if leaks and not typed:
-        raise UserError(
-            f"{identity.root or data.name}: {' and '.join(leaks)}: the data have changed, {change}; put them "
-            f"back as they were, or take them as they are: {shlex.quote(f'dataset.root={identity.root}')}"
-        )
-    words = [f"the data of {identity.root or data.name} are not those of training: {change}", *leaks]
-    warnings.warn(say + "; ".join(words), stacklevel=3)
+        raise UserError(f"{where}: {' and '.join(leaks)}; put the data back as they were, or {take}")
+    what = where if change.same else f"the data of {where} are not those of training"
+    warnings.warn(f"{say}{what}: {change}", stacklevel=3)
     return data, change
 
 

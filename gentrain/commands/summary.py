@@ -37,16 +37,16 @@ def print_summary(
 ) -> None:
     """What will be trained on what, before the first step."""
     for line in data.describe():
-        print(line)
+        say(line)
     count = sum(p.numel() for p in trainer.model.parameters())
     plan = trainer.plan
     epochs = plan.steps * plan.batch_size / len(data.train.images)
     name = (
         torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
     )
-    print(f"model   {config.names.model}, {count:,} parameters")
-    print(f"device  {device} ({name}), {precision.name}, {trainer.world.size} process(es)")
-    print(f"train   {plan.steps} steps of {plan.batch_size} images ({epochs:.1f} epochs)", flush=True)
+    say(f"model   {config.names.model}, {count:,} parameters")
+    say(f"device  {device} ({name}), {precision.name}, {trainer.world.size} process(es)")
+    say(f"train   {plan.steps} steps of {plan.batch_size} images ({epochs:.1f} epochs)")
     if epochs > MANY_EPOCHS and len(data.train.images) < FEW_IMAGES:
         warnings.warn(
             f"{epochs:.0f} epochs over {len(data.train.images):,} images: a model knows so few by heart long "

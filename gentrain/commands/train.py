@@ -22,7 +22,7 @@ from gentrain.data.source import Data
 from gentrain.errors import UserError
 from gentrain.explain import plain_key
 from gentrain.files import replacing, write_text
-from gentrain.saying import warn_in_one_line
+from gentrain.saying import say, warn_in_one_line
 from gentrain.schemas import TrainConfig
 from gentrain.training import capture, checkpoint, distributed, processor, provenance, randomness, stopping
 from gentrain.training import run as runs
@@ -162,7 +162,7 @@ def train(trainer: Trainer, world: World) -> dict[str, Any]:
     run = trainer.run
     if world.is_main:
         where = "from step " + str(trainer.step) if trainer.step else "to step " + str(trainer.plan.steps)
-        print(f"run     {run.folder} ({where})", flush=True)
+        say(f"run     {run.folder} ({where})")
     try:
         outcome = trainer.fit()
     except Stopped as stopped:

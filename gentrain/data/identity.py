@@ -56,37 +56,43 @@ class Identity:
     def to_dict(self, before: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Plain values and tensors, as a checkpoint stores them.
 
+        `hashes` are those of now, and in train also what was trained on before; `twice` are the images that
+        were trained on and held out at once, because they lie in the data twice.
+
         Args:
-            before: what the checkpoint said from which the run goes on: what was trained on then has been
-                trained on.
+            before: what the checkpoint said from which the run goes on.
         """
         hashes = dict(self.hashes)
-        if before is not None and "train" in before["hashes"] and "train" in hashes:
+        if not hashes:
+            twice = np.empty(0, dtype=np.int64)
+        else:
+            held_out = np.concatenate([hashes[split] for split in hashes if split != "train"])
+            twice = np.intersect1d(hashes["train"], held_out)
+        if before is not None and before["hashes"] and hashes:
             hashes["train"] = np.union1d(hashes["train"], before["hashes"]["train"].numpy())
+            twice = np.union1d(twice, before["twice"].numpy())
         return {
             "root": self.root,
             "digest": self.digest,
             "counts": dict(self.counts),
             "hashes": {split: torch.from_numpy(np.array(values)) for split, values in hashes.items()},
+            "twice": torch.from_numpy(twice),
         }
 
 
 def is_record(found: Any) -> bool:
     """Whether `found` is what `Identity.to_dict` makes, and not damage or malice in a checkpoint."""
-    if not isinstance(found, dict) or not isinstance(found.get("digest"), str):
+
+    def is_hashes(value: Any) -> bool:
+        return isinstance(value, torch.Tensor) and value.dtype == torch.int64 and value.ndim == 1
+
+    kinds = {"root": str | None, "digest": str, "counts": dict, "hashes": dict, "twice": torch.Tensor}
+    if not isinstance(found, dict) or not all(isinstance(found.get(key, ...), kinds[key]) for key in kinds):
         return False
-    root, counts, hashes = (found.get(key, ...) for key in ("root", "counts", "hashes"))
-    if (
-        not (root is None or isinstance(root, str))
-        or not isinstance(counts, dict)
-        or not isinstance(hashes, dict)
-    ):
-        return False
+    hashes = found["hashes"]
     return (
-        all(isinstance(value, int) for value in counts.values())
-        and all(
-            isinstance(h, torch.Tensor) and h.dtype == torch.int64 and h.ndim == 1 for h in hashes.values()
-        )
+        all(isinstance(value, int) for value in found["counts"].values())
+        and all(map(is_hashes, (found["twice"], *hashes.values())))
         and (not hashes or {"train", "test"} <= set(hashes))
     )
 
@@ -95,35 +101,60 @@ def is_record(found: Any) -> bool:
 class Change:
     """How the data differ from those of a checkpoint.
 
-    then, now: images by split; tested: test images of now that were trained on; trained: training images of
-    now that were test images.
+    then, now: images by split; same: whether all are those of then; leaks: images of a held-out part of now
+    that were trained on, by split; trained: training images of now that were test images; stranger: whether
+    no image is one of then.
     """
 
     then: Mapping[str, int]
     now: Mapping[str, int]
-    tested: int
-    trained: int
+    same: bool
+    leaks: Mapping[str, int] = field(default_factory=dict)
+    trained: int = 0
+    stranger: bool = False
+
+    @property
+    def leaked(self) -> list[str]:
+        """What was trained on, a few words for each part."""
+        return [
+            f"{count:,} of the {self.now[part]:,} {part} images were trained on"
+            for part, count in self.leaks.items()
+        ]
 
     def __str__(self) -> str:
-        """The numbers, in a few words."""
+        """All of it in a few words."""
         then, now = sum(self.then.values()), sum(self.now.values())
-        if then != now:
-            return f"they have {now:,} images, the run was trained when they had {then:,}"
-        return f"they have {now:,} images as in training, but not the same ones"
+        words = [f"they have {now:,} images as in training, but not the same ones"]
+        if self.same:
+            words = []
+        elif then != now:
+            words = [f"they have {now:,} images, the run was trained when they had {then:,}"]
+        return "; ".join([*words, *self.leaked])
 
 
 def changed(then: Mapping[str, Any], now: Identity) -> Change | None:
-    """How `now` differs from what a checkpoint says (`to_dict`); None where nothing does."""
-    if then["digest"] == now.digest:
-        return None
+    """How `now` differs from what a checkpoint says; None where it does not and no held-out image leaked."""
+    same = then["digest"] == now.digest
     before = {split: values.numpy() for split, values in then["hashes"].items()}
-    tested = trained = 0
-    if before and now.hashes:
-        # An image that lay twice in the data was in both parts from the first, and is no news.
-        twice = np.intersect1d(before["train"], before["test"])
-        tested = len(np.setdiff1d(np.intersect1d(now.hashes["test"], before["train"]), twice))
-        trained = len(np.setdiff1d(np.intersect1d(now.hashes["train"], before["test"]), twice))
-    return Change(dict(then["counts"]), dict(now.counts), tested, trained)
+    counts = (dict(then["counts"]), dict(now.counts))
+    if not before or not now.hashes:
+        return None if same else Change(*counts, same)
+
+    def news(of: np.ndarray, among: np.ndarray) -> int:
+        return len(np.setdiff1d(np.intersect1d(of, among), then["twice"].numpy()))
+
+    leaks = {split: news(now.hashes[split], before["train"]) for split in now.hashes if split != "train"}
+    leaks = {split: count for split, count in leaks.items() if count}
+    if same and not leaks:
+        return None
+    all_now, all_then = (np.concatenate(list(part.values())) for part in (now.hashes, before))
+    return Change(
+        *counts,
+        same,
+        leaks,
+        trained=news(now.hashes["train"], before["test"]),
+        stranger=not len(np.intersect1d(all_now, all_then)),
+    )
 
 
 def label_words(spec: DataSpec) -> tuple[str, ...] | None:

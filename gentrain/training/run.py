@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from gentrain.errors import CorruptFile, UserError
+from gentrain.errors import CorruptFile, Fault, UserError
+from gentrain.files import unwritable
 from gentrain.training import checkpoint, distributed, latest
 from gentrain.trust import again
 
@@ -125,8 +127,18 @@ class Run:
             pid = owner.read_text().strip() if owner.is_file() else "unknown"
             raise UserError(f"{self.folder} is in use by pid {pid}; wait for it or stop it") from None
         except OSError as error:
-            raise UserError(f"cannot lock {self.folder}: {error.filename}: {error.strerror}") from error
+            raise unwritable(f"cannot lock {self.folder}", error) from error
         self._lock = lock
+
+    def in_use(self) -> bool:
+        """Whether a process trains here now."""
+        lock = FileLock(self.folder / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except (Timeout, OSError):  # where nothing can be locked nothing can be known
+            return True
+        lock.release()
+        return False
 
     def release(self) -> None:
         """Give the folder back."""
@@ -189,8 +201,13 @@ def create(
         stamp = (now or datetime.now()).strftime("%Y-%m-%d_%H-%M-%S")
         folder = exclusive(parent, stamp)
     run = Run(folder)
-    run.lock()
-    run.checkpoints.mkdir(exist_ok=True)
+    try:
+        run.lock()
+        run.checkpoints.mkdir(exist_ok=True)
+    except (OSError, Fault) as error:  # the disk is full
+        run.release()
+        shutil.rmtree(folder, ignore_errors=True)
+        raise error if isinstance(error, Fault) else unwritable(f"cannot make {folder}", error) from error
     if launch := distributed.launch_id():
         (folder / ".launch").write_text(launch)
     name_latest(folder, [OUTPUTS] if run_dir is not None or base is not None else [OUTPUTS, folder.parent])
@@ -307,7 +324,9 @@ def find_checkpoint(place: str) -> Path:
         if others:
             print(f"note    {run.folder} has no checkpoint; taking {others[-1].parent.parent}")
             return others[-1]
-    raise UserError(f"{run.folder} has no checkpoint yet; wait for its first, or give ckpt=FILE")
+    words = f"gentrain train {again()}{shlex.quote(f'resume={run.folder}')}"
+    ways = "wait for its first" if run.in_use() else f"it has stopped before its first, go on: {words}"
+    raise UserError(f"{run.folder} has no checkpoint yet; {ways}, or give ckpt=FILE")
 
 
 def keep_checkpoint(run: Run, state: dict, best: bool, keep: int) -> None:

@@ -35,11 +35,12 @@ def evaluated(gentrain: Callable[..., Ended], *typed: str) -> dict[str, Any]:
     assert done.status == 0, done.err
     (file,) = re.findall(r"^wrote +(.+?)(?:, unchanged)?$", done.out, re.MULTILINE)
     written = json.loads(Path(file).read_text(), parse_constant=pytest.fail)  # NaN is no JSON
-    pattern = r"nll +(\S+) \+- (\S+) nats per image, (\S.*), (\w+) (\w+) \((\d+) images\), (\d+) levels, "
-    pattern += r"binarize=(\w+)\n +(\S+) \+- (\S+) bits/dim"
+    pattern = r"nll +(\S+)(?: \+- (\S+))? nats per image, (\S.*), (\w+) (\w+) \((\d+) images\), (\d+) levels, "
+    pattern += r"binarize=(\w+)\n +(\S+)(?: \+- (\S+))? bits/dim"
     (found,) = re.findall(pattern, done.out)
     assert float(found[0]) == pytest.approx(written["nats"], abs=1e-4)
     assert float(found[8]) == pytest.approx(written["bits_per_dim"], abs=1e-5)
+    assert (found[1] == "") == (found[9] == "") == (written["images"] == 1)
     if written["images"] > 1:
         assert float(found[1]) == pytest.approx(written["nats_stderr"], abs=1e-4)
         assert float(found[9]) == pytest.approx(written["bits_per_dim_stderr"], abs=1e-5)
@@ -167,7 +168,7 @@ def test_data_that_were_moved(gentrain: Callable[..., Ended], pictures: Path) ->
     pictures.rename("else where")
     missing = gentrain("eval", "samples=4")
     assert missing.status == 2
-    assert "dataset.root=pictures does not exist" in missing.one_line()
+    assert f"dataset.root={pictures.absolute()} does not exist" in missing.one_line()
     assert evaluated(gentrain, "samples=4", "dataset.root=else where") == before
     assert evaluated(gentrain, "samples=4", "dataset.root=else where", "dataset.cache=own cache") == before
     assert Path("own cache").is_dir()
@@ -309,6 +310,16 @@ def test_likelihoods_that_do_not_compare_print_differently(
     }
     done = gentrain("eval", "metrics=[reconstruction]", "limit=9")
     assert f"digits test (9 images), 2 levels, binarize={binarize}" in done.out
+
+
+def test_of_a_single_image_there_is_no_standard_error(
+    gentrain: Callable[..., Ended], workplace: Path
+) -> None:
+    assert gentrain("train", "model=vae_mlp", "model.hidden=[8]", "train.steps=2").status == 0
+    done = gentrain("eval", "limit=1", "samples=1", "metrics=[likelihood,reconstruction]")
+    assert done.status == 0
+    assert "nan" not in done.out
+    assert " nats per image" in done.out
 
 
 # Which metrics

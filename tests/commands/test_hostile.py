@@ -298,6 +298,16 @@ def test_a_data_spec_that_is_none(gentrain: Callable[..., Ended], bad: State, sp
     refused_by(gentrain, ALL, "DataSpec")
 
 
+#: What a checkpoint may say of its data.
+RECORD: State = {
+    "root": None,
+    "digest": "",
+    "counts": {},
+    "hashes": {},
+    "twice": torch.empty(0, dtype=torch.int64),
+}
+
+
 @pytest.mark.parametrize(
     "record",
     [

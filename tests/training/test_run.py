@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -12,8 +13,9 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
-from gentrain.errors import CorruptFile, UserError
+from gentrain.errors import CorruptFile, Fault, UserError
 from gentrain.training import checkpoint, run
 
 NOW = datetime(2026, 1, 2, 3, 4, 5)
@@ -116,3 +118,23 @@ def test_latest_is_the_newest_run(workplace: Path) -> None:
     save(own.last, 1)
     assert run.find_checkpoint("latest").samefile(own.last)
     assert run.find_checkpoint(str(own.last)) == own.last
+
+
+def test_a_full_disk_leaves_no_folder(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: FileLock) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(FileLock, "acquire", full)
+    with pytest.raises(Fault, match=r"cannot lock outputs/.*No space left on device; make room"):
+        run.create("vae", "digits", now=NOW)
+    assert not list(Path("outputs").glob("*/*"))
+
+
+def test_a_run_without_a_checkpoint_says_whether_one_will_come(workplace: Path) -> None:
+    made = run.create("vae", "digits", run_dir="run")
+    made.config.write_text("")
+    with pytest.raises(UserError, match="wait for its first"):
+        run.find_checkpoint("run")
+    made.release()
+    with pytest.raises(UserError, match="it has stopped before its first, go on: gentrain train resume=run"):
+        run.find_checkpoint("run")

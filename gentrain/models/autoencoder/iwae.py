@@ -20,6 +20,7 @@ from gentrain.layers.settings import check_positive
 from gentrain.models.autoencoder.vae import (
     LatentVariableModel,
     diagonal_gaussian,
+    for_draws,
     standard_gaussian,
     start_of_pixels,
 )
@@ -130,7 +131,7 @@ class IWAE(LatentVariableModel, ImagesToLatents):
         k = len(noise[0])
         h = q.mean + q.stddev * noise[0]  # [k, B, D_1]
         p = super()._likelihood(h.flatten(0, 1))
-        reconstruction = -p.log_prob(x.repeat(k, 1, 1, 1)).unflatten(0, (k, -1))
+        reconstruction = -p.log_prob(for_draws(x, k)).unflatten(0, (k, -1))
         log_ratio = q.log_prob(h)
         for up, down, epsilon in zip(self.up, self.down, noise[1:], strict=True):
             q = diagonal_gaussian(up(h))

@@ -37,7 +37,7 @@ from gentrain.layers.settings import check_positive
 #: Bytes that one chunk of `log_likelihood`, `sample` or `latents_to_images` may take.
 CHUNK_BYTES = 256 * 2**20
 #: The same for a chunk of importance samples on a CPU, whose temporaries then stay in its caches.
-CACHE_BYTES = 8 * 2**20
+CACHE_BYTES = 24 * 2**20
 #: Importance samples that are decoded at once at least, where `CHUNK_BYTES` allows it.
 MIN_AT_ONCE = 64
 #: |log sigma| of q(z|x) stays below this, so that no precision overflows.
@@ -151,7 +151,7 @@ class LatentVariableModel(GenerativeModel, Samples, HasLikelihood):
         """log p(x, z_i) - log q(z_i|x) for k draws z_i ~ q(z|x), [k, B]; [3] equation 8."""
         z = q.rsample(torch.Size([k]))  # [k, B, D]
         p = self._likelihood(z.flatten(0, 1), *(part.repeat(k, 1) for part in y))
-        log_p_x = p.log_prob(x.repeat(k, 1, 1, 1)).unflatten(0, (k, -1))  # [k, B]
+        log_p_x = p.log_prob(for_draws(x, k)).unflatten(0, (k, -1))  # [k, B]
         return log_p_x + self.prior().log_prob(z) - q.log_prob(z)
 
     # What commands ask for.
@@ -254,6 +254,11 @@ class LatentVariableModel(GenerativeModel, Samples, HasLikelihood):
     def _chunk(self) -> int:
         """How many latents to decode at once."""
         return max(1, CHUNK_BYTES // (self._floats_per_image * self._like.element_size()))
+
+
+def for_draws(x: Tensor, k: int) -> Tensor:
+    """x [B, C, H, W] -> [k * B, C, H, W], all images for each draw; a single one stands for all by itself."""
+    return x if len(x) == 1 else x.repeat(k, 1, 1, 1)
 
 
 class VAE(LatentVariableModel, EncodesDecodes, ImagesToLatents):
