@@ -35,8 +35,8 @@ def evaluated(gentrain: Callable[..., Ended], *typed: str) -> dict[str, Any]:
     assert done.status == 0, done.err
     (file,) = re.findall(r"^wrote +(.+?)(?:, unchanged)?$", done.out, re.MULTILINE)
     written = json.loads(Path(file).read_text(), parse_constant=pytest.fail)  # NaN is no JSON
-    pattern = r"nll +(\S+)(?: \+- (\S+))? nats per image, (\S.*), (\w+) (\w+) \((\d+) images\), (\d+) levels, "
-    pattern += r"binarize=(\w+)\n +(\S+)(?: \+- (\S+))? bits/dim"
+    pattern = r"nll +(\S+)(?: \+- (\S+))? nats per image, (\S.*), (\w+) (\w+) \((\d+) images\), "
+    pattern += r"(\d+) levels, binarize=(\w+)\n +(\S+)(?: \+- (\S+))? bits/dim"
     (found,) = re.findall(pattern, done.out)
     assert float(found[0]) == pytest.approx(written["nats"], abs=1e-4)
     assert float(found[8]) == pytest.approx(written["bits_per_dim"], abs=1e-5)
