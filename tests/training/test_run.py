@@ -136,5 +136,5 @@ def test_a_run_without_a_checkpoint_says_whether_one_will_come(workplace: Path) 
     with pytest.raises(UserError, match="wait for its first"):
         run.find_checkpoint("run")
     made.release()
-    with pytest.raises(UserError, match=r"it has stopped before its first, go on: gentrain train .*resume=run"):
+    with pytest.raises(UserError, match=r"has stopped before its first, go on: gentrain train .*resume=run"):
         run.find_checkpoint("run")
