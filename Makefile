@@ -62,7 +62,7 @@ bench-sample: $(STAMP) ## sampling pixel by pixel, naive and cached
 bench-train: $(STAMP) ## training a PixelCNN, in float32 and bf16
 	$(BIN)/python scripts/bench.py train
 
-bench-busy: $(STAMP) ## training beside a spinning process (about 5 minutes)
+bench-busy: $(STAMP) ## training beside a spinning process (about 7 minutes)
 	$(BIN)/python scripts/bench.py busy
 
 reproduce-%: $(STAMP) ## train an experiment and hold it against its figure, e.g. make reproduce-vae_mnist
