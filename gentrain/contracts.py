@@ -60,6 +60,11 @@ class DataSpec:
         channels, height, width = self.shape
         return channels * height * width
 
+    @property
+    def label_words(self) -> tuple[str, ...] | None:
+        """One name per label, its number where there are no names; None without labels."""
+        return self.label_names or (tuple(map(str, range(self.classes))) if self.classes else None)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain ints, strings and lists, as a checkpoint stores it."""
         plain = dataclasses.asdict(self)

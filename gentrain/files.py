@@ -24,6 +24,18 @@ _NEVER = {
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
+def expanded(place: str | Path, remedy: str = "give the whole path, or set HOME") -> Path:
+    """`place` with the user's folder for `~`.
+
+    Raises:
+        UserError: the system knows none, without HOME or of an unknown user; says `remedy`.
+    """
+    try:
+        return Path(place).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{place}: no home folder is known; {remedy}") from error
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to, which takes its place at once when the block ends well.

@@ -12,9 +12,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from gentrain.contracts import DataSpec
-from gentrain.data.identity import Change, changed, label_words
+from gentrain.data.identity import Change, changed
 from gentrain.data.source import Data, Split
 from gentrain.errors import UserError
+from gentrain.files import expanded
 
 #: What a checkpoint's `dataset` section takes from the command line, where it is given there.
 PLACE = ("root", "cache", "verify")
@@ -35,7 +36,7 @@ def section(saved: DictConfig, state: Mapping[str, Any] | None, given: DictConfi
     record = (state or {}).get("data")
     OmegaConf.update(node, "cache", given.get("cache"), force_add=True)
     if record is not None and record["root"] is not None:
-        lay, typed_then = Path(record["root"]), Path(str(node.get("root"))).expanduser()
+        lay, typed_then = Path(record["root"]), expanded(str(node.get("root")))
         if lay.exists() or not typed_then.exists():
             # What `${...}` is part of a name is to stay one.
             OmegaConf.update(node, "root", record["root"].replace("${", "\\${"), force_add=True)
@@ -88,13 +89,12 @@ def reconciled(
     if not typed and (change.stranger or (elsewhere and not change.same)):
         gone = f"the run was trained on {record['root']}, which is not there; " if elsewhere else ""
         raise UserError(f"{gone}{where} holds other data: {change}; name the data of the run, or {take}")
-    leaks = list(change.leaked)
-    if change.trained and resumed:
-        leaks.append(f"{change.trained:,} test images of the run would be trained on")
-    if leaks and not typed:
+    to_train = [f"{change.trained:,} test images of the run would be trained on"]
+    to_train = to_train if change.trained and resumed else []
+    if (leaks := [*change.leaked, *to_train]) and not typed:
         raise UserError(f"{where}: {' and '.join(leaks)}; put the data back as they were, or {take}")
     what = where if change.same else f"the data of {where} are not those of training"
-    warnings.warn(f"{say}{what}: {change}", stacklevel=3)
+    warnings.warn(f"{say}{what}: {'; '.join([str(change), *to_train])}", stacklevel=3)
     return data, change
 
 
@@ -104,7 +104,7 @@ def _with_labels(data: Data, expected: DataSpec, typed: bool) -> Data:
     Raises:
         UserError: they cannot be made to, and the data were not named now.
     """
-    then, now = label_words(expected), label_words(data.spec)
+    then, now = expected.label_words, data.spec.label_words
     trouble = ""
     if then is not None and now is not None and now != then:
         try:

@@ -62,10 +62,9 @@ def condition(config: DictConfig, spec: DataSpec, typed: Sequence[str]) -> Tenso
         if config.attributes is not None:
             raise UserError("label and attributes both say what to draw; give one of them")
         word = as_typed(typed, "label", config.label)
-        if spec.classes is None:
+        if spec.label_words is None:
             raise UserError(f"label={word}: expected none: the data have no labels")
-        names = spec.label_names or tuple(map(str, range(spec.classes)))
-        return torch.tensor(label_of(word, names, f"label={word}"))
+        return torch.tensor(label_of(word, spec.label_words, f"label={word}"))
     if config.attributes is None:
         return None
     if spec.attributes is None:

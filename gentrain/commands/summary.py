@@ -84,9 +84,7 @@ def existing(place: Path) -> Path:
 
 def print_outcome(outcome: Outcome, run: Run, model: GenerativeModel) -> None:
     """What was reached, and the next commands."""
-    checks = ", ".join(f"{k.removeprefix('check/')} {v:.4f}" for k, v in outcome.checks.items())
-    shown = outcome.figures
-    found = f"; validation {shown}" if shown else f"; check {checks}" if checks else ""
+    found = f"; {outcome.figures}" if outcome.figures else ""
     ended = f"; ended: {outcome.ended}" if outcome.ended else ""
     say(
         f"done    step {outcome.step} in {outcome.seconds:.0f} s of training, "

@@ -65,7 +65,9 @@ class Sweep:
                 self.folder.rmdir()  # nothing was trained
                 self.folder = None
         if done:
-            self.rows.append((typed, done["outcome"].figures or "-", str(done["run"])))
+            self.rows.append(
+                (typed, done["outcome"].figures.removeprefix("validation ") or "-", str(done["run"]))
+            )
 
     def _failed(self, error: Fault | UserError) -> None:
         """Count a job that did not end well, which ends the sweep where no job has: nothing is lost.

@@ -160,9 +160,9 @@ def label_names(data: Data) -> tuple[str, ...]:
     Raises:
         UserError: the data have no labels.
     """
-    if data.spec.classes is None or data.train.labels is None:
+    if data.spec.label_words is None or data.train.labels is None:
         raise UserError(f"the data ({data.name}) have no labels, which this needs")
-    return data.spec.label_names or tuple(map(str, range(data.spec.classes)))
+    return data.spec.label_words
 
 
 def drawn(

@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from gentrain.contracts import DataSpec
-
 #: Bytes of an image's hash; of n images two differ and agree in it with probability n^2 / 2^65.
 _BYTES = 8
 
@@ -155,10 +153,3 @@ def changed(then: Mapping[str, Any], now: Identity) -> Change | None:
         trained=news(now.hashes["train"], before["test"]),
         stranger=not len(np.intersect1d(all_now, all_then)),
     )
-
-
-def label_words(spec: DataSpec) -> tuple[str, ...] | None:
-    """The names of a data set's labels, numbers where they have none; None without labels."""
-    if spec.classes is None:
-        return None
-    return spec.label_names or tuple(map(str, range(spec.classes)))

@@ -17,10 +17,11 @@ import numpy as np
 
 from gentrain.contracts import DataSpec
 from gentrain.data.cache import Builder, Entry, cached, default_place
-from gentrain.data.identity import Identity, digest_of, hashes_of, label_words
+from gentrain.data.identity import Identity, digest_of, hashes_of
 from gentrain.data.randomness import bernoulli_by_index
 from gentrain.data.writer import Writer
 from gentrain.errors import UserError
+from gentrain.files import expanded
 
 _CHUNK = 1024  # images handled at a time
 _DARK = 16  # of 255: images that are all darker are seldom meant to be
@@ -88,7 +89,7 @@ class Data:
         Raises:
             ValueError: it has not; names the first that is missing.
         """
-        own = label_words(self.spec) or ()
+        own = self.spec.label_words or ()
         if missing := [name for name in own if name not in names]:
             raise ValueError(missing[0])
         number = np.array([list(names).index(name) for name in own], dtype=np.int64)
@@ -175,8 +176,13 @@ class Source(ABC):
                 "dataset.validation must be a count of images, a fraction between 0 and 1, or 0 for none, "
                 f"found {validation}"
             )
-        self.root = None if root is None else _expanded("root", root)
-        self.cache = _expanded("cache", default_place() if cache is None else cache)
+        self.root = (
+            None if root is None else expanded(root, "name a folder with dataset.root=FOLDER, or set HOME")
+        )
+        self.cache = expanded(
+            default_place() if cache is None else cache,
+            "name a folder with dataset.cache=FOLDER or GENTRAIN_CACHE, or set HOME",
+        )
         self.validation = validation
         self.split_seed = split_seed
         self.binarize = binarize
@@ -294,16 +300,6 @@ class Source(ABC):
         return size
 
 
-def _expanded(setting: str, path: str) -> Path:
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:  # without HOME, and a user that the system does not know
-        also = " or GENTRAIN_CACHE" if setting == "cache" else ""
-        raise ValueError(
-            f"{path}: no home folder is known; name a folder with dataset.{setting}=FOLDER{also}, or set HOME"
-        ) from error
-
-
 def stamp(path: Path) -> list[str | int]:
     """[real path, size in bytes, modification time in ns]: what tells one state of a file from another."""
     status = path.stat()
@@ -320,7 +316,7 @@ def _histogram(spec: DataSpec, split: Split) -> list[str]:
     if spec.classes is None or split.labels is None:
         return []
     counts = np.bincount(split.labels, minlength=spec.classes).tolist()
-    names = spec.label_names or tuple(map(str, range(spec.classes)))
+    names = spec.label_words or ()
     if spec.classes <= 20:
         return [", ".join(f"{name} {count:,}" for name, count in zip(names, counts, strict=True))]
     few, many = int(np.argmin(counts)), int(np.argmax(counts))

@@ -94,11 +94,13 @@ class Outcome:
 
     @property
     def figures(self) -> str:
-        """The evaluation for a reader; empty without one."""
-        return figures(self.evaluation, self.kind)
+        """What was found for a reader: the evaluation, else the checks; empty without either."""
+        if self.evaluation:
+            return f"validation {figures(self.evaluation, self.kind)}"
+        return f"check {figures(self.checks)}" if self.checks else ""
 
 
-def figures(evaluation: dict[str, float], kind: str) -> str:
-    """ "nats 84.1234, nats_stderr 0.1234 (ELBO, 2 levels, binarize=dynamic)"; empty without figures."""
-    shown = ", ".join(f"{name.removeprefix('eval/')} {value:.4f}" for name, value in evaluation.items())
+def figures(found: dict[str, float], kind: str = "") -> str:
+    """ "nats 84.1234, nats_stderr 0.1234 (ELBO, 2 levels, binarize=dynamic)" of `eval/nats` and so on."""
+    shown = ", ".join(f"{name.partition('/')[2]} {value:.4f}" for name, value in found.items())
     return f"{shown} ({kind})" if kind else shown

@@ -15,7 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from gentrain.errors import CorruptFile, Fault, UserError
-from gentrain.files import unwritable
+from gentrain.files import expanded, unwritable
 from gentrain.training import checkpoint, distributed, latest
 from gentrain.trust import again
 
@@ -47,18 +47,6 @@ def check_writable(place: Path, instead: str = "choose another run_dir") -> None
         os.rmdir(tempfile.mkdtemp(prefix=".gentrain-", dir=parent))
     except OSError as error:
         raise UserError(f"cannot write to {place}: {parent}: {error.strerror}; {instead}") from error
-
-
-def expanded(place: str | Path) -> Path:
-    """`place` with the user's folder for `~`.
-
-    Raises:
-        UserError: the user has none.
-    """
-    try:
-        return Path(place).expanduser()
-    except RuntimeError as error:  # neither HOME nor an entry for this user
-        raise UserError(f"{place}: ~ stands for no folder here ({error}); give the whole path") from error
 
 
 @dataclass
@@ -206,7 +194,8 @@ def create(
         run.checkpoints.mkdir(exist_ok=True)
     except (OSError, Fault) as error:  # the disk is full
         run.release()
-        shutil.rmtree(folder, ignore_errors=True)
+        if run_dir is None:  # ours, made just now; a folder that was named may be somebody's
+            shutil.rmtree(folder, ignore_errors=True)
         raise error if isinstance(error, Fault) else unwritable(f"cannot make {folder}", error) from error
     if launch := distributed.launch_id():
         (folder / ".launch").write_text(launch)

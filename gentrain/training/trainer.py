@@ -253,8 +253,7 @@ class Trainer:
         if self._checks:
             self._tracker.scalars(self.step, self._checks)
             if not self._measures:
-                shown = ", ".join(f"{k.removeprefix('check/')} {v:.4f}" for k, v in self._checks.items())
-                self._tracker.say(f"step {self.step}/{self.plan.steps}: check {shown}")
+                self._tracker.say(f"step {self.step}/{self.plan.steps}: check {figures(self._checks)}")
 
     def _held_out(self) -> Batch:
         """A batch to look at, the same each time."""

@@ -239,7 +239,7 @@ def test_no_home(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.setattr(Path, "expanduser", nobody)
-    with pytest.raises(UserError, match=r"~/run: ~ stands for no folder here"):
+    with pytest.raises(UserError, match=r"~/run: no home folder is known"):
         run.find_run("~/run")
-    with pytest.raises(UserError, match=r"~/run: ~ stands for no folder here"):
+    with pytest.raises(UserError, match=r"~/run: no home folder is known"):
         run.create("vae", "digits", run_dir="~/run")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gentrain.training.plan import Ended, Plan
+from gentrain.training.plan import Ended, Outcome, Plan
 
 PLAN = Plan(
     steps=10,
@@ -35,3 +35,13 @@ def test_what_is_proposed_is_enough_to_go_on(
     step: int, time_is_up: bool, stale: int, ended: Ended | None
 ) -> None:
     assert PLAN.ended(step, time_is_up, stale) == ended
+
+
+def test_what_was_found_in_words() -> None:
+    def found(evaluation: dict[str, float], checks: dict[str, float], kind: str = "") -> str:
+        return Outcome(1, 1.0, 1.0, evaluation, None, checks, kind=kind).figures
+
+    evaluation, checks = {"eval/nats": 84.0, "eval/bits_per_dim": 1.5}, {"check/diversity": 0.25}
+    assert found(evaluation, checks, "ELBO") == "validation nats 84.0000, bits_per_dim 1.5000 (ELBO)"
+    assert found({}, checks) == "check diversity 0.2500"
+    assert found({}, {}) == ""

@@ -128,6 +128,10 @@ def test_a_full_disk_leaves_no_folder(workplace: Path, monkeypatch: pytest.Monke
     with pytest.raises(Fault, match=r"cannot lock outputs/.*No space left on device; make room"):
         run.create("vae", "digits", now=NOW)
     assert not list(Path("outputs").glob("*/*"))
+    Path("mine").mkdir()
+    with pytest.raises(Fault, match="make room"):
+        run.create("vae", "digits", run_dir="mine")
+    assert Path("mine").is_dir()  # not ours to remove
 
 
 def test_a_run_without_a_checkpoint_says_whether_one_will_come(workplace: Path) -> None:
