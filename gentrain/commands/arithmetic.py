@@ -20,13 +20,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from gentrain.api import Loaded
-from gentrain.commands.interpolate import prior_draws
 from gentrain.commands.labels import label_of
 from gentrain.commands.output import Output
 from gentrain.commands.trained import (
     capable,
     ckpt_argument,
-    device_of,
     label_names,
     listed,
     named_images,
@@ -73,7 +71,7 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
 
 def numbered_latents(model: LatentsToImages, loaded: Loaded, config: DictConfig, out: Output) -> list[str]:
     """Write the images of `n` latents drawn from the prior, each with its number; returns what to say."""
-    z = numbered_draws(model, config.n, device_of(loaded))
+    z = numbered_draws(model, config.n)
     images = model.latents_to_images(z)
     columns = min(config.columns, config.n)
     out.png(with_numbers(grid(images, loaded.model.spec.levels, columns), config.n, columns))
@@ -100,7 +98,7 @@ def between_latents(model: LatentsToImages, loaded: Loaded, config: DictConfig, 
     plus, minus = (groups(key, config[key], config.n) for key in ("plus", "minus"))
     if not plus:
         raise UserError("plus is empty: give the number of at least one latent, e.g. plus=[0]")
-    z = numbered_draws(model, config.n, device_of(loaded))  # [n, D]
+    z = numbered_draws(model, config.n)  # [n, D]
     levels = loaded.model.spec.levels
     target = combined(z, plus, minus)  # [D]
     noise = torch.empty(config.columns - 1, len(target), device=z.device).uniform_(-1, 1) * config.noise
@@ -154,7 +152,7 @@ def shown(value: Any) -> str:
     return str(plain).replace(" ", "").replace("'", "")
 
 
-def numbered_draws(model: LatentsToImages, n: int, device: torch.device) -> Tensor:
+def numbered_draws(model: LatentsToImages, n: int) -> Tensor:
     """z [n, D] from the prior, the latents that have numbers.
 
     Raises:
@@ -162,7 +160,7 @@ def numbered_draws(model: LatentsToImages, n: int, device: torch.device) -> Tens
     """
     if model.latent_prior == "none":
         raise UserError(f"this model has no prior over its latents; {INSTEAD}")
-    return prior_draws(model, n, device)
+    return model.prior_draws(n)
 
 
 def groups(key: str, value: Any, count: int) -> list[list[int]]:

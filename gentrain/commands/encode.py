@@ -55,7 +55,7 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
         batch = named_batch(config.images, loaded, config)
         z, images = encoded(model, [batch], config.projector)
         # Their names come from the data, which only images named by their numbers have.
-        spec = loaded.model.spec if images.given is None else open_data(loaded, config).spec
+        spec = loaded.model.spec if loaded.data is None else loaded.data.spec
     else:
         data = open_data(loaded, config)
         batches = batches_of(data, split_of(data, config.split), config, device_of(loaded))

@@ -48,7 +48,7 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
             print(f"next    {then}")
             return
         if config.images is None and model.latent_prior != "none":
-            ends = prior_draws(model, 2 * config.rows, device_of(loaded))
+            ends = model.prior_draws(2 * config.rows)
             what = "latents drawn from the prior"
         else:
             encoder = capable(loaded, ImagesToLatents, "interpolate between images")
@@ -70,13 +70,6 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
 def first_pairs(x: Tensor) -> Tensor:
     """The first images of x [B, C, H, W], two pairs at most; a single image is a pair with itself."""
     return x.repeat(2, 1, 1, 1) if len(x) == 1 else x[: min(4, len(x) // 2 * 2)]
-
-
-def prior_draws(model: LatentsToImages, n: int, device: torch.device) -> Tensor:
-    """z [n, D] from the prior over latents: N(0, I), or uniform on [-1, 1]."""
-    if model.latent_prior == "uniform":
-        return torch.rand(n, model.latent_dim, device=device) * 2 - 1
-    return torch.randn(n, model.latent_dim, device=device)
 
 
 def plane(model: LatentsToImages, rows: int, columns: int, device: torch.device) -> Tensor:

@@ -32,7 +32,7 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
         with torch.no_grad():
             rows = model.reconstructions(batch)
     except ValueError as error:
-        from_files = batch.given is None and loaded.data is None
+        from_files = loaded.data is None
         hint = "; images from files have none, test images do: images=0" if from_files else ""
         where = "reconstruct" if config.images is None else f"images={config.images}"
         raise UserError(f"{where}: {error}{hint}") from error

@@ -133,7 +133,8 @@ def encoded(model: ImagesToLatents, batches: Iterable[Batch], images: bool) -> t
     parts: list[Batch] = []
     with torch.no_grad():
         for batch in batches:
-            latents.append(model.images_to_latents(batch.x).float().cpu())
+            z = model.images_to_latents(batch.x, condition=model.condition_in(batch))
+            latents.append(z.float().cpu())
             parts.append((batch if images else batch._replace(x=batch.x[:0])).map(Tensor.cpu))
     x, *known = (None if part[0] is None else torch.cat(part) for part in zip(*parts, strict=True))
     assert x is not None
@@ -186,15 +187,14 @@ def drawn(
     Raises:
         UserError: the model does not sample so.
     """
-    model, device = capable(loaded, Samples, "sample"), device_of(loaded)
+    model = capable(loaded, Samples, "sample")
     # A bar of images where they come in several parts; a slow model shows one of its own within each.
     hidden = True if n <= chunk else None
     with progress.shown(), tqdm(total=n, unit="image", disable=hidden) as bar:
         for start in range(0, n, chunk):
             count = min(chunk, n - start)
-            label = None if given is None else given.to(device).expand(count, *given.shape)
             try:
-                yield model.sample(count, label, temperature)
+                yield model.sample(count, temperature, condition=given)
             except ValueError as error:
                 raise UserError(f"{where}: {error}") from error
             bar.update(count)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gentrain.contracts import Batch, DataSpec, HasLikelihood
 from gentrain.errors import Fault
@@ -76,7 +76,7 @@ def evaluate_likelihood(
         if size == 0:
             continue
         batch = batch.map(lambda t: t.to(_device(model), non_blocking=True))
-        log_p, kind = model.log_likelihood(batch.x, batch.given, samples=samples)  # [B]
+        log_p, kind = model.log_likelihood(batch.x, samples, condition=model.condition_in(batch))  # [B]
         nats = -log_p.to(device).double()
         bad += (~nats.isfinite()).sum()
         apart = nats.mean() - mean
@@ -107,5 +107,4 @@ def evaluate_likelihood(
 
 def _device(model: HasLikelihood) -> torch.device:
     """Where the model's parameters lie."""
-    assert isinstance(model, nn.Module)
     return next(model.parameters()).device

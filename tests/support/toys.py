@@ -22,7 +22,7 @@ from gentrain.contracts import (
 )
 
 
-class ToyGAN(GenerativeModel, Samples, LatentsToImages):
+class ToyGAN(Samples, LatentsToImages):
     """WGAN-GP between two perceptrons.
 
     noise="fixed" makes z and the penalty's weights functions of the batch, for comparisons between ranks.
@@ -32,17 +32,13 @@ class ToyGAN(GenerativeModel, Samples, LatentsToImages):
         self, spec: DataSpec, *, latent_dim: int, hidden: int, n_critic: int, noise: str, norm: bool
     ):
         super().__init__(spec)
-        self.n_critic, self.noise, self._latent_dim = n_critic, noise, latent_dim
+        self.n_critic, self.noise, self.latent_dim = n_critic, noise, latent_dim
         normalise = nn.BatchNorm1d(hidden) if norm else nn.Identity()
         self.generator = nn.Sequential(
             nn.Linear(latent_dim, hidden), normalise, nn.ReLU(), nn.Linear(hidden, spec.dims), nn.Tanh()
         )
         self.critic = nn.Sequential(nn.Linear(spec.dims, hidden), nn.Softplus(), nn.Linear(hidden, 1))
         self.register_buffer("projection", torch.randn(spec.dims, latent_dim) / math.sqrt(spec.dims))
-
-    @property
-    def latent_dim(self) -> int:
-        return self._latent_dim
 
     def turns(self) -> list[Turn]:
         return [
@@ -51,12 +47,12 @@ class ToyGAN(GenerativeModel, Samples, LatentsToImages):
         ]
 
     def scaled(self, x: Tensor) -> Tensor:
-        return (x.to(self.projection.dtype) / (self.spec.levels - 1) * 2 - 1).flatten(1)
+        return super().scaled(x).flatten(1)
 
     def latents(self, x: Tensor) -> Tensor:
         if self.noise == "fixed":
             return self.scaled(x) @ self.projection
-        return torch.randn(len(x), self._latent_dim, device=x.device, dtype=self.projection.dtype)
+        return torch.randn(len(x), self.latent_dim, device=x.device, dtype=self.projection.dtype)
 
     def critic_loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         real = self.scaled(batch.x)
@@ -73,16 +69,14 @@ class ToyGAN(GenerativeModel, Samples, LatentsToImages):
     def generator_loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         return -self.critic(self.generator(self.latents(batch.x))).mean(), {}
 
-    def sample(self, n: int, label: Tensor | None = None, temperature: float = 1.0) -> Tensor:
-        z = torch.randn(n, self._latent_dim, device=self.projection.device, dtype=self.projection.dtype)
-        return self.latents_to_images(temperature * z)
+    def _sample(self, n: int, temperature: float, *y: Tensor) -> Tensor:
+        return self._latents_to_images(temperature * self._prior_draws(n))
 
-    def latents_to_images(self, z: Tensor) -> Tensor:
-        y = (self.generator(z) + 1) / 2 * (self.spec.levels - 1)
-        return y.round().to(torch.uint8).view(-1, *self.spec.shape)
+    def _latents_to_images(self, z: Tensor, *y: Tensor) -> Tensor:
+        return self.levels_of(self.generator(z)).view(-1, *self.spec.shape)
 
 
-class ToyFlow(GenerativeModel, Samples, HasLikelihood):
+class ToyFlow(Samples, HasLikelihood):
     """One ActNorm and one affine coupling on dequantised pixels."""
 
     def __init__(self, spec: DataSpec, *, hidden: int, poison_step: int):
@@ -115,19 +109,18 @@ class ToyFlow(GenerativeModel, Samples, HasLikelihood):
         return normal + self.log_scale.sum() + log_scale.tanh().sum(1)
 
     def loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        nats = -self.log_likelihood(batch.x)[0].mean()
+        nats = -self._log_likelihood(batch.x, None).mean()
         # What a model that breaks at one step looks like to the loop.
         broken = nats * float("nan") if step == self.poison_step else nats
         return broken, {"nats": broken}
 
-    def log_likelihood(
-        self, x: Tensor, label: Tensor | None = None, samples: int | None = None
-    ) -> tuple[Tensor, str]:
-        return self.log_prob(self.dequantised(x)) - self.spec.dims * math.log(self.spec.levels), (
-            "dequantised bound"
-        )
+    def likelihood_kind(self, samples: int | None) -> str:
+        return "dequantised bound"
 
-    def sample(self, n: int, label: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+    def _log_likelihood(self, x: Tensor, samples: int | None, *y: Tensor) -> Tensor:
+        return self.log_prob(self.dequantised(x)) - self.spec.dims * math.log(self.spec.levels)
+
+    def _sample(self, n: int, temperature: float, *y: Tensor) -> Tensor:
         z = temperature * torch.randn(n, self.spec.dims, device=self.shift.device)
         a, b = z[:, : self.spec.dims // 2], z[:, self.spec.dims // 2 :]
         shift, log_scale = self.net(a).chunk(2, dim=1)

@@ -1,0 +1,62 @@
+"""The contracts between data, models, the trainer and the commands.
+
+Shape letters used everywhere: B images in a batch, C channels, H height, W width, D latent
+dimensions, A attributes, T tokens of a caption. Pixels are integers 0 .. levels-1, stored as uint8, on both
+sides of a model.
+"""
+
+from gentrain.contracts.capabilities import (
+    Completes,
+    EncodesDecodes,
+    HasLikelihood,
+    ImagesToLatents,
+    Invertible,
+    LatentsToImages,
+    LikelihoodKind,
+    Reconstructs,
+    Samples,
+    Translates,
+    check_draws,
+    check_images,
+    check_latents,
+)
+from gentrain.contracts.chunks import evaluating
+from gentrain.contracts.condition import (
+    Attributes,
+    Caption,
+    Condition,
+    Conditional,
+    Label,
+    conditions_of,
+)
+from gentrain.contracts.data import Batch, DataSpec
+from gentrain.contracts.model import GenerativeModel, Loss, Merit, Turn
+
+__all__ = [
+    "Attributes",
+    "Batch",
+    "Caption",
+    "Completes",
+    "Condition",
+    "Conditional",
+    "DataSpec",
+    "EncodesDecodes",
+    "GenerativeModel",
+    "HasLikelihood",
+    "ImagesToLatents",
+    "Invertible",
+    "Label",
+    "LatentsToImages",
+    "LikelihoodKind",
+    "Loss",
+    "Merit",
+    "Reconstructs",
+    "Samples",
+    "Translates",
+    "Turn",
+    "check_draws",
+    "check_images",
+    "check_latents",
+    "conditions_of",
+    "evaluating",
+]
