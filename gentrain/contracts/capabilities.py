@@ -30,7 +30,14 @@ LikelihoodKind = str  # "exact", "ELBO", "IWAE-<k>" or "dequantised bound"; of p
 
 
 class Samples(GenerativeModel, ABC):
-    """Draws images."""
+    """Draws images.
+
+    >>> import gentrain
+    >>> spec = gentrain.DataSpec((1, 4, 4), levels=2)
+    >>> model = gentrain.build(["model=vae_mlp", "model.hidden=[8]", "model.latent_dim=3"], spec)
+    >>> model.sample(5).shape
+    torch.Size([5, 1, 4, 4])
+    """
 
     def sample(
         self,
@@ -74,7 +81,15 @@ class Samples(GenerativeModel, ABC):
 
 
 class HasLikelihood(GenerativeModel, ABC):
-    """Knows log p(x), or a lower bound on it."""
+    """Knows log p(x), or a lower bound on it.
+
+    >>> import gentrain
+    >>> spec = gentrain.DataSpec((1, 4, 4), levels=2)
+    >>> model = gentrain.build(["model=vae_mlp", "model.hidden=[8]", "model.latent_dim=3"], spec)
+    >>> log_p, kind = model.log_likelihood(model.sample(5), samples=10)
+    >>> log_p.shape, kind
+    (torch.Size([5]), 'IWAE-10')
+    """
 
     merit = "likelihood"
 
@@ -129,7 +144,15 @@ class HasLikelihood(GenerativeModel, ABC):
 
 
 class EncodesDecodes(GenerativeModel, ABC):
-    """Has q(z|x) and p(x|z). Both keep gradients, and compute in the mode that the model is in."""
+    """Has q(z|x) and p(x|z). Both keep gradients, and compute in the mode that the model is in.
+
+    >>> import gentrain
+    >>> spec = gentrain.DataSpec((1, 4, 4), levels=2)
+    >>> model = gentrain.build(["model=vae_mlp", "model.hidden=[8]", "model.latent_dim=3"], spec)
+    >>> q = model.encode(model.sample(5))
+    >>> q.event_shape, model.decode(q.rsample()).event_shape
+    (torch.Size([3]), torch.Size([1, 4, 4]))
+    """
 
     latent_dim: int
 
@@ -161,7 +184,14 @@ class EncodesDecodes(GenerativeModel, ABC):
 
 
 class Reconstructs(GenerativeModel, ABC):
-    """Shows what it makes of a batch."""
+    """Shows what it makes of a batch.
+
+    >>> import gentrain
+    >>> spec = gentrain.DataSpec((1, 4, 4), levels=2)
+    >>> model = gentrain.build(["model=vae_mlp", "model.hidden=[8]", "model.latent_dim=3"], spec)
+    >>> list(model.reconstructions(gentrain.Batch(model.sample(5))))
+    ['image', 'reconstruction']
+    """
 
     def reconstructions(self, batch: Batch) -> dict[str, Tensor]:
         """{row name: uint8 [B, C, H, W]}, in the order from top to bottom; the images' own row is `batch.x`.
@@ -195,7 +225,14 @@ class Reconstructs(GenerativeModel, ABC):
 
 
 class LatentsToImages(GenerativeModel, ABC):
-    """Makes pictures from latents."""
+    """Makes pictures from latents.
+
+    >>> import gentrain
+    >>> spec = gentrain.DataSpec((1, 4, 4), levels=2)
+    >>> model = gentrain.build(["model=vae_mlp", "model.hidden=[8]", "model.latent_dim=3"], spec)
+    >>> model.latents_to_images(model.prior_draws(5)).shape
+    torch.Size([5, 1, 4, 4])
+    """
 
     #: Prior over latents: "gaussian" is interpolated on the sphere, anything else on the line. Of the
     #: class, or of an object where a setting decides.
@@ -248,7 +285,14 @@ class LatentsToImages(GenerativeModel, ABC):
 
 
 class ImagesToLatents(LatentsToImages, Reconstructs):
-    """Finds the latents of images too: has an inverse or an encoder."""
+    """Finds the latents of images too: has an inverse or an encoder.
+
+    >>> import gentrain
+    >>> spec = gentrain.DataSpec((1, 4, 4), levels=2)
+    >>> model = gentrain.build(["model=vae_mlp", "model.hidden=[8]", "model.latent_dim=3"], spec)
+    >>> model.images_to_latents(model.sample(5)).shape
+    torch.Size([5, 3])
+    """
 
     def images_to_latents(
         self, x: Tensor, *, condition: Tensor | None = None, label: Tensor | None = None
@@ -278,7 +322,15 @@ class ImagesToLatents(LatentsToImages, Reconstructs):
 
 
 class Invertible(ImagesToLatents):
-    """Is an invertible map between dequantised images and standard normal latents; gradients are kept."""
+    """Is an invertible map between dequantised images and standard normal latents; gradients are kept.
+
+    >>> import gentrain
+    >>> spec = gentrain.DataSpec((1, 4, 4), levels=2)
+    >>> model = gentrain.build(["model=glow", "model.scales=1", "model.depth=1", "model.hidden=8"], spec)
+    >>> z, log_det = model.to_latent(torch.rand(5, 1, 4, 4))
+    >>> z.shape, log_det.shape, model.from_latent(z).shape
+    (torch.Size([5, 16]), torch.Size([5]), torch.Size([5, 1, 4, 4]))
+    """
 
     def to_latent(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """y float [B, C, H, W] in [0, 1) -> (z [B, D], log |det dz/dy| [B]); D = C * H * W.
@@ -309,7 +361,17 @@ class Invertible(ImagesToLatents):
 
 
 class Completes(GenerativeModel, ABC):
-    """Fills in the unknown part of images."""
+    """Fills in the unknown part of images.
+
+    >>> import gentrain
+    >>> spec = gentrain.DataSpec((1, 4, 4), levels=2)
+    >>> model = gentrain.build(["model=pixelcnn", "model.depth=1", "model.channels=8"], spec)
+    >>> x = model.sample(5)
+    >>> known = torch.zeros_like(x, dtype=torch.bool)
+    >>> known[:, :, :2] = True  # the upper half
+    >>> bool((model.complete(x, known)[known] == x[known]).all())
+    True
+    """
 
     def complete(self, x: Tensor, known: Tensor, *, condition: Tensor | None = None) -> Tensor:
         """x uint8 [B, C, H, W], known bool [B, C, H, W] -> uint8 [B, C, H, W], known pixels kept.
@@ -351,7 +413,16 @@ class Completes(GenerativeModel, ABC):
 
 
 class Translates(GenerativeModel, ABC):
-    """Maps images of one domain to the other."""
+    """Maps images of one domain to the other.
+
+    >>> import gentrain
+    >>> class Negative(Translates):
+    ...     def _translate(self, source, *y):
+    ...         return self.spec.levels - 1 - source
+    >>> model = Negative(gentrain.DataSpec((1, 4, 4), levels=2, source_shape=(1, 4, 4), paired=True))
+    >>> int(model.translate(torch.zeros(5, 1, 4, 4, dtype=torch.uint8)).sum())
+    80
+    """
 
     def translate(self, source: Tensor, *, condition: Tensor | None = None) -> Tensor:
         """source uint8 [B, *source_shape] -> uint8 [B, C, H, W]. `condition` as in `Samples.sample`.
