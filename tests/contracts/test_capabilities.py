@@ -345,7 +345,7 @@ def test_merit() -> None:
     ],
 )
 def test_what_a_spec_refuses(wrong: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="found|label_names for 2 classes"):
+    with pytest.raises(ValueError, match=r"found|label_names for 2 classes"):
         DataSpec((1, 2, 3), **wrong)  # type: ignore[arg-type]
 
 
