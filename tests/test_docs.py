@@ -11,8 +11,7 @@ from running import TESTS
 
 from gentrain.composing import composed
 from gentrain.config import conform, options
-from gentrain.contracts import capabilities
-from gentrain.contracts.model import GenerativeModel
+from gentrain.contracts import capabilities, latents
 from gentrain.schemas import SCHEMAS
 
 ROOT = TESTS.parent
@@ -73,16 +72,17 @@ def test_every_model_has_a_row() -> None:
 
 
 def test_every_capability_has_a_runnable_example() -> None:
+    modules = (capabilities, latents)
     found = [
         thing
-        for thing in vars(capabilities).values()
-        if isinstance(thing, type)
-        and issubclass(thing, GenerativeModel)
-        and "capabilities" in thing.__module__
+        for module in modules
+        for thing in vars(module).values()
+        if isinstance(thing, type) and thing.__module__ == module.__name__
     ]
     assert len(found) >= 9
     for capability in found:
         assert ">>> " in (capability.__doc__ or ""), capability
-    result = doctest.testmod(capabilities)
-    assert result.failed == 0
-    assert result.attempted > 30
+    for module in modules:
+        result = doctest.testmod(module)
+        assert result.failed == 0
+        assert result.attempted > 9
