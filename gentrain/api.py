@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from gentrain.arguments import prepared
@@ -111,14 +110,12 @@ def check_complete(state: dict[str, Any], path: Path) -> None:
 
 def rename_weights(state: dict[str, Any]) -> None:
     """Give the weights of an older checkpoint their names of today."""
-    with contextlib.suppress(
-        yaml.YAMLError
-    ):  # that the configuration cannot be read is said where it is read
-        config = yaml.safe_load(state["config"])
-        target = config.get("model", {}).get("_target_") if isinstance(config, dict) else None
+    # That the configuration cannot be read is said where it is read.
+    with contextlib.suppress(Exception):
+        target = str(OmegaConf.select(OmegaConf.create(state["config"]), "model._target_"))
         for key in ("model", "ema"):
             if state[key] is not None:
-                state[key] = weights_of_now(str(target), state[key])
+                state[key] = weights_of_now(target, state[key])
 
 
 def _another(path: Path) -> str:

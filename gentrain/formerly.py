@@ -1,4 +1,4 @@
-"""What classes, settings and weights were called before: for good, so that old checkpoints and configs load."""
+"""What classes, settings and weights were called before: kept for good, so that old files load."""
 
 from __future__ import annotations
 

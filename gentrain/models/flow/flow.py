@@ -20,7 +20,7 @@ EXAMINED = 32
 
 
 class Flow(Samples, HasLikelihood, Invertible):
-    """p(y) = N(f(y); 0, I) |det df/dy| ([1] equation 2) of dequantised images y = (x + u) / levels, u ~ U[0, 1)^D.
+    """p(y) = N(f(y); 0, I) |det df/dy| ([1] equation 2) of images y = (x + u) / levels, u ~ U[0, 1)^D.
 
     The expected logarithm of the density bounds that of the levels: log P(x) >= E_u log p(y) - D log(levels)
     ([2] section 3.1).
