@@ -124,7 +124,7 @@ def _with_labels(data: Data, expected: DataSpec, typed: bool) -> Data:
     warnings.warn(f"labels are left out: {trouble}", stacklevel=4)
 
     def bare(split: Split) -> Split:
-        return Split(split.images)
+        return Split({"x": split.images})
 
     return dataclasses.replace(
         data,

@@ -40,16 +40,16 @@ def print_summary(
         say(line)
     count = sum(p.numel() for p in trainer.model.parameters())
     plan = trainer.plan
-    epochs = plan.steps * plan.batch_size / len(data.train.images)
+    epochs = plan.steps * plan.batch_size / len(data.train)
     name = (
         torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
     )
     say(f"model   {config.names.model}, {count:,} parameters")
     say(f"device  {device} ({name}), {precision.name}, {trainer.world.size} process(es)")
     say(f"train   {plan.steps} steps of {plan.batch_size} images ({epochs:.1f} epochs)")
-    if epochs > MANY_EPOCHS and len(data.train.images) < FEW_IMAGES:
+    if epochs > MANY_EPOCHS and len(data.train) < FEW_IMAGES:
         warnings.warn(
-            f"{epochs:.0f} epochs over {len(data.train.images):,} images: a model knows so few by heart long "
+            f"{epochs:.0f} epochs over {len(data.train):,} images: a model knows so few by heart long "
             "before, and makes nothing else; train.epochs=100 is a length to begin with",
             stacklevel=2,
         )

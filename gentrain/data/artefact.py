@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from gentrain.data.cache import lock, unusable
+from gentrain.data.parts import PARTS
 from gentrain.data.source import Data, Split
 from gentrain.files import replacing, sync
 
@@ -96,8 +97,8 @@ def _hash(content: bytes) -> str:
 
 def _hash_of_split(split: Split) -> str:
     digest = hashlib.sha256()
-    for array in (split.images, split.labels):
-        for start in range(0, 0 if array is None else len(array), _CHUNK):
-            assert array is not None
+    for name in (name for name in PARTS if name in split.parts):
+        array = split.parts[name]
+        for start in range(0, len(array), _CHUNK):
             digest.update(np.ascontiguousarray(array[start : start + _CHUNK]).data)
     return digest.hexdigest()

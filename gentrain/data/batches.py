@@ -17,14 +17,9 @@ import torch
 from torch import Tensor
 
 from gentrain.contracts import Batch
-from gentrain.data.randomness import (
-    bernoulli,
-    bernoulli_by_index,
-    bernoulli_on_device,
-    generator,
-    permutation,
-    seed_of,
-)
+from gentrain.data.augment import Augment
+from gentrain.data.parts import PARTS
+from gentrain.data.randomness import bernoulli_by_index, permutation
 from gentrain.data.source import Data, Split
 from gentrain.errors import UserError
 
@@ -84,19 +79,22 @@ class Batches:
         self._seed = seed
         self._device = device
         self._part = slice(rank * batch_size // world, (rank + 1) * batch_size // world)
-        self._orders: dict[int, Tensor] = {}
-        self._draw = torch.Generator(device=device)  # of the augmentations on a device
-        resident = fits(split.images.nbytes, device)
-        self._images = np.array(split.images) if resident and device.type == "cpu" else split.images
-        self._labels = None if split.labels is None else np.array(split.labels)
-        self._attributes = None if split.attributes is None else np.array(split.attributes)
-        self._on_device: Batch | None = None
+        self._orders: dict[tuple[str, int], Tensor] = {}
+        self._augment = Augment(data, seed, batch_size, self._part, device)
+        #: Parts with an order of their own: how many of each there are.
+        self._apart = {name: len(array) for name, array in split.apart.items()}
+        arrays = {**split.parts, **split.apart}
+        images = {name: array for name, array in arrays.items() if PARTS[name].images}
+        resident = fits(sum(array.nbytes for array in images.values()), device)
+        # What is no image is small, and is read from memory always.
+        copied = arrays if resident and device.type == "cpu" else arrays.keys() - images.keys()
+        self._arrays = {name: np.array(array) if name in copied else array for name, array in arrays.items()}
+        self._on_device: dict[str, Tensor] | None = None
         if resident and device.type != "cpu":
-            self._on_device = Batch(
-                _to_device(split.images, device),
-                None if self._labels is None else _to_device(self._labels, device),
-                None if self._attributes is None else _to_device(self._attributes, device),
-            )
+            moved = {name: _to_device(array, device) for name, array in self._arrays.items()}
+            self._on_device = {
+                name: part.to(PARTS[name].served or part.dtype) for name, part in moved.items()
+            }
 
     @property
     def steps_per_epoch(self) -> float:
@@ -111,55 +109,37 @@ class Batches:
     def at(self, step: int) -> Batch:
         """This rank's part of the batch of step `step` (0-based): x uint8 [B / world, C, H, W]."""
         first = step * self.batch_size
-        indices = self._indices(first + self._part.start, first + self._part.stop)  # [B / world]
+        place = (first + self._part.start, first + self._part.stop)
+        indices = dict.fromkeys(self._arrays, self._indices("order", self._count, *place))  # [B / world] each
+        indices |= {name: self._indices(name, count, *place) for name, count in self._apart.items()}
         if self._on_device is None:
-            batch = _gather(self._images, self._labels, self._attributes, indices.numpy(), self._device)
+            found = {name: _gather(array, indices[name].numpy(), self._device, PARTS[name].served)
+                     for name, array in self._arrays.items()}  # fmt: skip
         else:
-            batch = self._on_device.map(lambda part: part.index_select(0, indices))
-        augment = self._augment_in_numpy if self._device.type == "cpu" else self._augment_on_device
-        return batch._replace(x=augment(batch.x, step))
+            found = {name: part.index_select(0, indices[name]) for name, part in self._on_device.items()}
+        return self._augment(Batch(**found), step)
 
-    def _indices(self, first: int, last: int) -> Tensor:
-        """Images first .. last-1 of the endless stream of permutations, int64, where the images lie."""
-        epoch, start = divmod(first, self._count)
-        stop = start + last - first
-        if stop <= self._count:
-            return self._order(epoch)[start:stop]
-        # B <= N, so that a batch never reaches a third epoch.
-        return torch.cat([self._order(epoch)[start:], self._order(epoch + 1)[: stop - self._count]])
+    def _indices(self, stream: str, count: int, first: int, last: int) -> Tensor:
+        """Numbers first .. last-1 of the endless `stream` of permutations of `count`, where the data lie."""
+        pieces = []
+        while first < last:
+            epoch, start = divmod(first, count)
+            stop = min(count, start + last - first)
+            pieces.append(self._order(stream, count, epoch)[start:stop])
+            first += stop - start
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
-    def _order(self, epoch: int) -> Tensor:
-        order = self._orders.get(epoch)
+    def _order(self, stream: str, count: int, epoch: int) -> Tensor:
+        order = self._orders.get((stream, epoch))
         if order is None:
-            order = torch.from_numpy(permutation(self._count, "order", self._seed, epoch))
+            order = torch.from_numpy(permutation(count, stream, self._seed, epoch))
             if self._on_device is not None:
                 # Moved as a whole: a batch's part of it is then a view, and costs neither copy nor launch.
                 order = _moved(order, self._device)
             # Kept: this epoch and the one that a batch may share with it.
-            self._orders = {e: o for e, o in self._orders.items() if abs(e - epoch) == 1} | {epoch: order}
+            kept = {key: o for key, o in self._orders.items() if key[0] != stream or abs(key[1] - epoch) == 1}
+            self._orders = kept | {(stream, epoch): order}
         return order
-
-    def _augment_in_numpy(self, x: Tensor, step: int) -> Tensor:
-        data, images = self._data, x.numpy()  # a fresh copy, which may be written to
-        draw = generator("augment", self._seed, step)
-        if data.flip:
-            mirrored = (draw.random(self.batch_size) < 0.5)[self._part]
-            images[mirrored] = images[mirrored, ..., ::-1]
-        if data.binarize == "dynamic":
-            uniform = draw.random((self.batch_size, *images.shape[1:]), dtype=np.float32)
-            images = bernoulli(images, data.stored_levels, uniform[self._part])
-        return torch.from_numpy(images)
-
-    def _augment_on_device(self, x: Tensor, step: int) -> Tensor:
-        data, device = self._data, self._device
-        draw = self._draw.manual_seed(seed_of("augment", self._seed, step))
-        if data.flip:
-            mirrored = torch.rand(self.batch_size, generator=draw, device=device)[self._part] < 0.5
-            x = torch.where(mirrored[:, None, None, None], x.flip(-1), x)
-        if data.binarize == "dynamic":
-            uniform = torch.rand((self.batch_size, *x.shape[1:]), generator=draw, device=device)
-            x = bernoulli_on_device(x, data.stored_levels, uniform[self._part])
-        return x
 
 
 def in_order(
@@ -245,7 +225,12 @@ def available_memory() -> int:
 
 
 def _read(data: Data, split: Split, indices: np.ndarray, seed: int) -> Batch:
-    batch = _gather(split.images, split.labels, split.attributes, indices, torch.device("cpu"))
+    """The images `indices` of a split; of what has an order of its own, those of the same numbers, around."""
+    cpu = torch.device("cpu")
+    found = {name: _gather(array, indices, cpu, PARTS[name].served) for name, array in split.parts.items()}
+    for name, array in split.apart.items():
+        found[name] = _gather(array, indices % len(array), cpu, PARTS[name].served)
+    batch = Batch(**found)
     if data.binarize != "dynamic":
         return batch
     x = bernoulli_by_index(batch.x.numpy(), data.stored_levels, indices.tolist(), "evaluation", seed)
@@ -253,27 +238,15 @@ def _read(data: Data, split: Split, indices: np.ndarray, seed: int) -> Batch:
 
 
 def _gather(
-    images: np.ndarray,
-    labels: np.ndarray | None,
-    attributes: np.ndarray | None,
-    indices: np.ndarray,
-    device: torch.device,
-) -> Batch:
-    """The images `indices`, copied out of arrays (in memory or on disk) and moved to the device."""
-
-    def gather(array: np.ndarray) -> Tensor:
-        dtype = torch.from_numpy(np.empty(0, array.dtype)).dtype
-        # Fresh pinned memory each time: PyTorch reuses it only once the copy out of it is done.
-        chosen = torch.empty((len(indices), *array.shape[1:]), dtype=dtype, pin_memory=device.type == "cuda")
-        # Not "raise", which would buffer the output.
-        np.take(array, indices, axis=0, out=chosen.numpy(), mode="clip")
-        return chosen.to(device, non_blocking=True)
-
-    return Batch(
-        gather(images),
-        None if labels is None else gather(labels),
-        None if attributes is None else gather(attributes),
-    )
+    array: np.ndarray, indices: np.ndarray, device: torch.device, served: torch.dtype | None
+) -> Tensor:
+    """Rows `indices`, copied out of an array (in memory or on disk) and moved to the device."""
+    dtype = torch.from_numpy(np.empty(0, array.dtype)).dtype
+    # Fresh pinned memory each time: PyTorch reuses it only once the copy out of it is done.
+    chosen = torch.empty((len(indices), *array.shape[1:]), dtype=dtype, pin_memory=device.type == "cuda")
+    # Not "raise", which would buffer the output.
+    np.take(array, indices, axis=0, out=chosen.numpy(), mode="clip")
+    return chosen.to(device, served or dtype, non_blocking=True)
 
 
 def _moved(x: Tensor, device: torch.device) -> Tensor:

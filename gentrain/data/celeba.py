@@ -62,24 +62,10 @@ class CelebA(Downloaded):
     def __init__(
         self,
         *,
-        root: str,
-        cache: str | None,
-        validation: int | float,
-        split_seed: int,
-        binarize: str,
-        flip: bool,
-        verify: bool,
         image_size: int,
+        **settings: Any,
     ) -> None:
-        super().__init__(
-            root=root,
-            cache=cache,
-            validation=validation,
-            split_seed=split_seed,
-            binarize=binarize,
-            flip=flip,
-            verify=verify,
-        )
+        super().__init__(**settings)
         if not 1 <= image_size <= MAX_SIDE:
             raise ValueError(f"dataset.image_size must be 1 to {MAX_SIDE}, found {image_size}")
         self.image_size = image_size
@@ -105,13 +91,13 @@ class CelebA(Downloaded):
             for split, rows in (("train", np.concatenate([valid, train])), ("test", test)):
                 place[rows] = np.arange(len(rows))
                 writer.begin(split, len(rows), shape, held_out=len(valid) if split == "train" else 0)
-                writer.attributes(split, attributes[rows])
+                writer.put(split, "attributes", attributes[rows])
             with decoded(archive, images, self._face) as faces:
                 for file, face in faces:
                     if not isinstance(face, np.ndarray):
                         raise damaged(archive.path(file.name), "an image", str(face))
                     i = row[_base(file)]
-                    writer.images("test" if part[i] == _TEST else "train", int(place[i]), face)
+                    writer.put("test" if part[i] == _TEST else "train", "x", face, int(place[i]))
         return DataSpec(shape, levels=256, attributes=names)
 
     def _face(self, content: bytes) -> np.ndarray:

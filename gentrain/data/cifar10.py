@@ -78,11 +78,11 @@ class CIFAR10(Downloaded):
                 raise damaged(_named(files[name], name), expected, f"{low} to {high}")
         for split, members in (("train", _TRAIN), ("test", (_TEST,))):
             writer.begin(split, sum(len(batches[name][0]) for name in members), _SHAPE)
-            writer.labels(split, np.concatenate([batches[name][1] for name in members]))
+            writer.put(split, "label", np.concatenate([batches[name][1] for name in members]))
             start = 0
             for name in members:
                 images = batches[name][0]
-                writer.images(split, slice(start, start + len(images)), images)
+                writer.put(split, "x", images, slice(start, start + len(images)))
                 start += len(images)
         return DataSpec(_SHAPE, levels=256, classes=len(label_names), label_names=label_names)
 

@@ -9,13 +9,13 @@ import numpy as np
 
 from gentrain.contracts import DataSpec
 from gentrain.data.randomness import permutation
-from gentrain.data.source import Source
+from gentrain.data.source import ImageSource
 from gentrain.data.writer import Writer
 
 _TEST = 297
 
 
-class Digits(Source):
+class Digits(ImageSource):
     """1,797 handwritten digits, 1x8x8, 17 levels, 10 classes (E. Alpaydin, C. Kaynak 1998).
 
     They are the test part of the UCI set "Optical Recognition of Handwritten Digits" and have no
@@ -37,6 +37,6 @@ class Digits(Source):
         order = permutation(len(images), "digits test")
         for split, rows in (("test", order[:_TEST]), ("train", order[_TEST:])):
             writer.begin(split, len(rows), (1, 8, 8))
-            writer.images(split, slice(None), images[rows])
-            writer.labels(split, bunch.target[rows])
+            writer.put(split, "x", images[rows])
+            writer.put(split, "label", bunch.target[rows])
         return DataSpec(shape=(1, 8, 8), levels=17, classes=10, label_names=tuple("0123456789"))

@@ -12,18 +12,18 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from gentrain.data.cache import lock
 from gentrain.data.randomness import seed_of
-from gentrain.data.source import Source
+from gentrain.data.source import ImageSource
 from gentrain.errors import UserError
 
 _NO_ANSWER = 5.0  # seconds until a server counts as out of reach
 
 
-class Downloaded(Source):
+class Downloaded(ImageSource):
     """Base of the data sets that are published as a few files of known MD5.
 
     A subclass says where below `root` the files may lie (`look`), which of them are still wanted
@@ -42,20 +42,8 @@ class Downloaded(Source):
     #: Where `look` looks, for a message: "there and in ...".
     places: ClassVar[str]
 
-    def __init__(
-        self,
-        *,
-        root: str,
-        cache: str | None,
-        validation: int | float,
-        split_seed: int,
-        binarize: str,
-        flip: bool,
-        verify: bool,
-    ) -> None:
-        super().__init__(
-            root=root, cache=cache, validation=validation, split_seed=split_seed, binarize=binarize, flip=flip
-        )
+    def __init__(self, *, root: str, verify: bool, **settings: Any) -> None:
+        super().__init__(root=root, **settings)
         self.verify = verify
 
     @abstractmethod

@@ -14,7 +14,7 @@ from gentrain.data.archive import Archive, File, fingerprint, open_archive
 from gentrain.data.decoding import MAX_SIDE, decode_image
 from gentrain.data.layout import Layout, arrange
 from gentrain.data.randomness import draws_by_name, permutation
-from gentrain.data.source import Source
+from gentrain.data.source import ImageSource
 from gentrain.data.stream import decoded
 from gentrain.data.writer import Writer
 from gentrain.errors import UserError
@@ -24,7 +24,7 @@ _NAMED = 3  # skipped files that are named
 SPLIT_RULES = (1, 2)
 
 
-class Folder(Source):
+class Folder(ImageSource):
     """Images in a folder or a .zip, which is read in place.
 
     The images lie in `CLASS/IMAGE` (labelled; classes in sorted order) or all at the top (no labels),
@@ -57,21 +57,14 @@ class Folder(Source):
     def __init__(
         self,
         *,
-        root: str | None,
-        cache: str | None,
-        validation: int | float,
-        split_seed: int,
-        binarize: str,
-        flip: bool,
         image_size: int | Sequence[int] | None,
         channels: int | None,
         on_error: str,
         test_fraction: float,
         split_rule: int,
+        **settings: Any,
     ) -> None:
-        super().__init__(
-            root=root, cache=cache, validation=validation, split_seed=split_seed, binarize=binarize, flip=flip
-        )
+        super().__init__(**settings)
         if self.root is None:
             raise UserError("dataset=folder needs dataset.root=PATH, a folder or a .zip of images")
         sides = [image_size] * 2 if isinstance(image_size, int) else image_size
@@ -183,7 +176,9 @@ class Folder(Source):
                         draws = self._draws("validation", members, layout) if by_name else None
                         writer.begin(split, len(members), (self.channels or 3, *size), draws=draws)
                         if layout.classes:
-                            writer.labels(split, np.array([layout.label(member.name) for member in members]))
+                            writer.put(
+                                split, "label", np.array([layout.label(member.name) for member in members])
+                            )
                 elif image.shape[1:] != size:
                     raise UserError(
                         f"{archive.path(file.name)} has {image.shape[1]}x{image.shape[2]} pixels (HxW), "
@@ -192,7 +187,7 @@ class Folder(Source):
                     )
                 channels = max(channels, len(image))
                 split, i = number[file.name]
-                writer.images(split, i, image)
+                writer.put(split, "x", image, i)
                 good[split][i] = True
         for split, kept in good.items():
             if not kept.any():

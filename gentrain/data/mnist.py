@@ -58,24 +58,10 @@ class MNIST(Downloaded):
     def __init__(
         self,
         *,
-        root: str,
-        cache: str | None,
-        validation: int | float,
-        split_seed: int,
-        binarize: str,
-        flip: bool,
-        verify: bool,
         image_size: int | None,
+        **settings: Any,
     ) -> None:
-        super().__init__(
-            root=root,
-            cache=cache,
-            validation=validation,
-            split_seed=split_seed,
-            binarize=binarize,
-            flip=flip,
-            verify=verify,
-        )
+        super().__init__(**settings)
         if image_size is not None and not 1 <= image_size <= MAX_SIDE:
             raise ValueError(f"dataset.image_size must be 1 to {MAX_SIDE} or null, found {image_size}")
         self.image_size = image_size
@@ -109,10 +95,10 @@ class MNIST(Downloaded):
                 )
             shape = (1, size[0], size[1])
             writer.begin(split, len(images), shape)
-            writer.labels(split, labels)
+            writer.put(split, "label", labels)
             for start in range(0, len(images), _CHUNK):
                 rows = slice(start, min(start + _CHUNK, len(images)))
-                writer.images(split, rows, _resize(images[rows, None], size))
+                writer.put(split, "x", _resize(images[rows, None], size), rows)
         assert shape is not None
         return DataSpec(shape=shape, levels=256, classes=len(self.label_names), label_names=self.label_names)
 

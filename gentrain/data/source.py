@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,6 +18,7 @@ import numpy as np
 from gentrain.contracts import DataSpec
 from gentrain.data.cache import Builder, Entry, cached, default_place
 from gentrain.data.identity import Identity, digest_of, hashes_of
+from gentrain.data.parts import PARTS
 from gentrain.data.randomness import bernoulli_by_index
 from gentrain.data.writer import Writer
 from gentrain.errors import UserError
@@ -31,24 +32,54 @@ _DARK = 16  # of 255: images that are all darker are seldom meant to be
 class Split:
     """One split; the arrays are memory-mapped and read-only.
 
-    images: uint8 [N, C, H, W]; labels: int64 [N] or None; attributes: bool [N, A] or None.
+    Args:
+        parts: {name of a part of a batch: [N, ...]}, row i of each being of image i; `x` is there always.
+        apart: {name: [M, ...]}, parts that have an order and a number of their own: images of another domain.
     """
 
-    images: np.ndarray
-    labels: np.ndarray | None = None
-    attributes: np.ndarray | None = None
+    parts: Mapping[str, np.ndarray]
+    apart: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.parts["x"])
+
+    @property
+    def images(self) -> np.ndarray:
+        """uint8 [N, C, H, W]."""
+        return self.parts["x"]
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """int64 [N], or None."""
+        return self.parts.get("label")
+
+    @property
+    def attributes(self) -> np.ndarray | None:
+        """bool [N, A], or None."""
+        return self.parts.get("attributes")
 
     def part(self, start: int, stop: int | None) -> Split:
-        """Images start .. stop-1 as views."""
+        """Images start .. stop-1 as views; of what is apart as large a share, at least one."""
         rows = slice(start, stop)
+        share = {name: _share(len(array), len(self), rows) for name, array in self.apart.items()}
         return Split(
-            self.images[rows],
-            None if self.labels is None else self.labels[rows],
-            None if self.attributes is None else self.attributes[rows],
+            {name: array[rows] for name, array in self.parts.items()},
+            {name: array[share[name]] for name, array in self.apart.items()},
         )
+
+    def with_part(self, name: str, values: np.ndarray | None) -> Split:
+        """The same with another part `name`; None takes it away."""
+        rest = {key: array for key, array in self.parts.items() if key != name}
+        return Split(rest if values is None else {**rest, name: values}, self.apart)
+
+
+def _share(count: int, whole: int, rows: slice) -> slice:
+    """Of `count` things what `rows` are of `whole`; a part is never empty, and two parts do not overlap."""
+
+    def at(row: int | None) -> int | None:
+        return None if row is None else max(1, min(count - 1, round(row * count / whole)))
+
+    return slice(at(rows.start) if rows.start else 0, at(rows.stop))
 
 
 @dataclass(frozen=True)
@@ -62,6 +93,7 @@ class Data:
         test: read by `gentrain eval` alone.
         binarize: none, dynamic or fixed.
         flip: whether training batches are mirrored left to right with probability 1/2.
+        crop: pixels by which training images are padded, to be cut out again at a random place.
         split_seed: what the validation part and fixed binarisation were drawn from.
         stored_levels: grey levels of the stored arrays (differs from `spec.levels` when dynamic).
         name: the data set's name.
@@ -82,6 +114,7 @@ class Data:
     found: tuple[int, int]
     notes: tuple[str, ...] = ()
     identity: Identity | None = None
+    crop: int = 0
 
     def with_labels_of(self, names: Sequence[str]) -> Data:
         """The same images, their labels numbered as in `names`, which has all of their names.
@@ -95,7 +128,7 @@ class Data:
         number = np.array([list(names).index(name) for name in own], dtype=np.int64)
 
         def renumbered(split: Split) -> Split:
-            return dataclasses.replace(split, labels=None if split.labels is None else number[split.labels])
+            return split if split.labels is None else split.with_part("label", number[split.labels])
 
         return dataclasses.replace(
             self,
@@ -122,6 +155,8 @@ class Data:
             image += f", binarised once with split_seed {self.split_seed}"
         if self.flip:
             image += ", flipped left to right at random in training"
+        if self.crop:
+            image += f", moved by up to {self.crop} pixels at random in training"
         sizes = f"train {len(self.train):,}, validation {validation}, test {len(self.test):,} images"
         lines = [f"{self.name}: {sizes}", image]
         for name, split in (("train", self.train), ("test", self.test)):
@@ -143,16 +178,16 @@ class Source(ABC):
         validation: how much of train is held out: a count of images, a fraction in (0, 1), or 0. Data that
             bring a validation part of their own have that one, or none with 0.
         split_seed: draws the validation part (and fixed binarisation); any integer.
-        binarize: none, dynamic (a fresh Bernoulli draw, P(1) = x/(levels-1), each time an image is
-            served; Burda et al. 2016, section 5) or fixed (one such draw per image from `split_seed`,
-            equal in every epoch and process; it is not the file of Larochelle and Murray 2011).
-        flip: mirror training images left to right with probability 1/2.
 
     Raises:
         ValueError: a setting out of range, or a `~` that no home is known for; named as dataset.<key>.
     """
 
     name: ClassVar[str]
+    # What is done to images when they are served: `ImageSource` takes settings for it.
+    binarize: str = "none"
+    flip: bool = False
+    crop: int = 0
     #: Whether images may come and go between two uses; then checkpoints keep a hash of each.
     grows: ClassVar[bool] = False
     #: Settings that configurations of earlier versions lack, and what they meant without.
@@ -165,11 +200,7 @@ class Source(ABC):
         cache: str | None,
         validation: int | float,
         split_seed: int,
-        binarize: str,
-        flip: bool,
     ) -> None:
-        if binarize not in ("none", "dynamic", "fixed"):
-            raise ValueError(f"dataset.binarize must be none, dynamic or fixed, found {binarize}")
         good = validation >= 0 if isinstance(validation, int) else 0 < validation < 1 or validation == 0
         if isinstance(validation, bool) or not good:
             raise ValueError(
@@ -185,8 +216,6 @@ class Source(ABC):
         )
         self.validation = validation
         self.split_seed = split_seed
-        self.binarize = binarize
-        self.flip = flip
 
     @abstractmethod
     def key(self) -> Mapping[str, Any]:
@@ -223,9 +252,9 @@ class Source(ABC):
                 lambda builder: self._binarize(builder, decoded),
             )
         spec = DataSpec.from_dict(entry.info["spec"])
-        train, test = _split(entry, "train"), _split(entry, "test")
+        train, test = (_split(entry, name, spec) for name in ("train", "test"))
         if "validation_images" in entry.arrays:
-            validation, held_out = _split(entry, "validation") if self.validation else None, 0
+            validation, held_out = _split(entry, "validation", spec) if self.validation else None, 0
         else:
             held_out = self._validation_size(len(train), entry.arrays.get("train_draws"))
             validation = train.part(0, held_out) if held_out else None
@@ -236,6 +265,7 @@ class Source(ABC):
             test=test,
             binarize=self.binarize,
             flip=self.flip,
+            crop=self.crop,
             split_seed=self.split_seed,
             stored_levels=spec.levels,
             name=self.name,
@@ -252,8 +282,8 @@ class Source(ABC):
             if what == "images":  # an entry of an earlier version has no hashes
                 kept = entry.arrays.get(f"{split}_hashes")
                 named[f"{split}_hashes"] = hashes_of(array) if kept is None else kept
-            elif what in ("labels", "attributes"):
-                named[name] = array
+            elif what in {part.stored for part in PARTS.values()}:
+                named[name] = hashes_of(array) if array.dtype == np.uint8 else array
         hashes = {name.removesuffix("_hashes"): named[name] for name in named if name.endswith("_hashes")}
         if held_out:
             hashes["validation"], hashes["train"] = np.split(hashes["train"], [held_out])
@@ -271,7 +301,7 @@ class Source(ABC):
     def _binarize(self, builder: Builder, decoded: Entry) -> None:
         levels = decoded.info["spec"]["levels"]
         for name, array in decoded.arrays.items():
-            if not name.endswith("_images"):
+            if not name.endswith(f"_{PARTS['x'].stored}"):
                 builder.add(name, np.array(array))
                 continue
             drawn = builder.create(name, array.shape, np.uint8)
@@ -306,9 +336,43 @@ def stamp(path: Path) -> list[str | int]:
     return [str(path.resolve()), status.st_size, status.st_mtime_ns]
 
 
-def _split(entry: Entry, name: str) -> Split:
-    arrays = entry.arrays
-    return Split(arrays[f"{name}_images"], arrays.get(f"{name}_labels"), arrays.get(f"{name}_attributes"))
+class ImageSource(Source):
+    """Base of data sets of pictures: what may be done to them when they are served.
+
+    Args:
+        root, cache, validation, split_seed: as of `Source`.
+        binarize: none, dynamic (a fresh Bernoulli draw, P(1) = x/(levels-1), each time an image is
+            served; Burda et al. 2016, section 5) or fixed (one such draw per image from `split_seed`,
+            equal in every epoch and process; it is not the file of Larochelle and Murray 2011).
+        flip: mirror training images left to right with probability 1/2.
+        crop: pixels by which training images are padded, mirrored at their edges, to be cut out of that at a
+            random place.
+
+    Raises:
+        ValueError: as of `Source`.
+    """
+
+    # Without `crop`: configurations of earlier versions lack it.
+    def __init__(self, *, binarize: str, flip: bool, crop: int = 0, **settings: Any) -> None:
+        if binarize not in ("none", "dynamic", "fixed"):
+            raise ValueError(f"dataset.binarize must be none, dynamic or fixed, found {binarize}")
+        if crop < 0:
+            raise ValueError(f"dataset.crop must be at least 0, found {crop}")
+        super().__init__(**settings)
+        self.binarize = binarize
+        self.flip = flip
+        self.crop = crop
+
+
+def _split(entry: Entry, name: str, spec: DataSpec) -> Split:
+    """Split `name`; a source that is not paired is apart."""
+    found = {
+        part: entry.arrays[f"{name}_{how.stored}"]
+        for part, how in PARTS.items()
+        if f"{name}_{how.stored}" in entry.arrays
+    }
+    apart = {"source": found.pop("source")} if "source" in found and not spec.paired else {}
+    return Split(found, apart)
 
 
 def _histogram(spec: DataSpec, split: Split) -> list[str]:

@@ -7,6 +7,7 @@ import numpy as np
 from gentrain.contracts import DataSpec
 from gentrain.data.cache import Builder
 from gentrain.data.identity import hashes_of
+from gentrain.data.parts import PARTS
 from gentrain.data.randomness import permutation
 from gentrain.errors import UserError
 
@@ -15,18 +16,19 @@ _RELEASE = 16 << 20  # bytes written between two times that memory is given back
 
 
 class Writer:
-    """Takes decoded images, split by split, and stores them in the cache entry being built.
+    """Takes decoded images and what is known of them, split by split, for the cache entry being built.
 
-    Splits are `train`, `test` and, where the data have one of their own, `validation`. Train is stored in an
-    order of which the validation part that is held out is a slice, whatever its size, so that both parts
-    stay memory-mapped.
+    Splits are `train`, `test` and, where the data have one of their own, `validation`; parts are those of a
+    `Batch`, by name. Train is stored in an order of which the validation part that is held out is a slice,
+    whatever its size, so that both parts stay memory-mapped.
     """
 
     def __init__(self, builder: Builder, split_seed: int) -> None:
         self._builder = builder
         self._split_seed = split_seed
-        self._images: dict[str, np.ndarray] = {}
+        self._images: dict[tuple[str, str], np.ndarray] = {}  # of (split, part)
         self._place: dict[str, np.ndarray] = {}  # stored position of each image, [N] per split
+        self._apart: dict[tuple[str, str], np.ndarray] = {}  # the same of what has a number of its own
         self._side: dict[str, np.ndarray] = {}
         self._found = [255, 0]
         self._unreleased = 0  # bytes
@@ -57,7 +59,7 @@ class Writer:
         """
         if count < 1:
             raise UserError(f"the {split} split has no images")
-        self._images[split] = self._builder.create(f"{split}_images", (count, *shape), np.uint8)
+        self._images[split, "x"] = self._builder.create(_stored(split, "x"), (count, *shape), np.uint8)
         if split == "train" and draws is not None:
             order = np.argsort(draws, kind="stable")
             self._place[split] = np.argsort(order, kind="stable")
@@ -69,50 +71,84 @@ class Writer:
         else:
             self._place[split] = np.arange(count)
 
-    def images(self, split: str, at: int | slice | np.ndarray, images: np.ndarray) -> None:
-        """Store the image(s) number `at`, uint8 [C, H, W] or [n, C, H, W]; one channel fills all C."""
-        self._images[split][self._place[split][at]] = images
-        self._found = [min(self._found[0], int(images.min())), max(self._found[1], int(images.max()))]
-        self._unreleased += images.nbytes
+    def begin_source(self, split: str, shape: tuple[int, int, int], count: int | None = None) -> None:
+        """Make room for source images of `shape` (C, H, W); called after `begin`.
+
+        Args:
+            split: train, test or validation.
+            shape: of one.
+            count: M, of images of another domain, in an order of their own; None: of the images' partners.
+
+        Raises:
+            UserError: there are none.
+            Fault: the disk is full.
+        """
+        size = len(self._place[split]) if count is None else count
+        if size < 1:
+            raise UserError(f"the {split} split has no source images")
+        key = (split, "source")
+        self._images[key] = self._builder.create(_stored(*key), (size, *shape), np.uint8)
+        if count is not None:
+            drawn = permutation(count, "validation source", self._split_seed)
+            self._apart[key] = drawn if split == "train" else np.arange(count)
+
+    def put(
+        self, split: str, part: str, values: np.ndarray, at: int | slice | np.ndarray = slice(None)
+    ) -> None:
+        """Store what `part` is of the images number `at`, in the order in which the data set has them.
+
+        Args:
+            split: train, test or validation.
+            part: a name of a `Batch`.
+            values: images uint8 [C, H, W] or [n, C, H, W], of which one channel fills all C; else [N, ...] of
+                all images at once.
+            at: which images; all at once for what is no image.
+
+        Raises:
+            ValueError: another number of values than of images.
+        """
+        if not PARTS[part].images:
+            self._side[_stored(split, part)] = self._in_place(split, values.astype(PARTS[part].dtype))
+            return
+        key = (split, part)
+        self._images[key][self._apart.get(key, self._place[split])[at]] = values
+        self._found = [min(self._found[0], int(values.min())), max(self._found[1], int(values.max()))]
+        self._unreleased += values.nbytes
         if self._unreleased > _RELEASE:
             self._builder.release()
             self._unreleased = 0
 
-    def labels(self, split: str, labels: np.ndarray) -> None:
-        """Store all labels of a split, integers [N], in the order of its images."""
-        self._side[f"{split}_labels"] = self._in_place(split, labels.astype(np.int64))
-
-    def attributes(self, split: str, attributes: np.ndarray) -> None:
-        """Store all attributes of a split, bool [N, A], in the order of its images."""
-        self._side[f"{split}_attributes"] = self._in_place(split, attributes.astype(np.bool_))
-
     def reduce(self, split: str, keep: np.ndarray, channels: int) -> None:
         """Keep only the images where `keep` (bool [N]) is true, and their first `channels` channels.
 
-        For sources that know only after decoding how many images are good; called after `labels`.
+        For sources that know only after decoding how many images are good; called after the other parts.
         """
         kept = np.flatnonzero(self._in_place(split, keep))
         if not len(kept):
             raise UserError(f"the {split} split has no image left")
-        old = self._images[split]
-        if len(kept) == len(old) and channels == old.shape[1]:
-            return
-        name = f"{split}_images"
-        self._builder.discard(name)
-        new = self._builder.create(name, (len(kept), channels, *old.shape[2:]), np.uint8)
-        for start in range(0, len(kept), _CHUNK):
-            rows = kept[start : start + _CHUNK]
-            new[start : start + len(rows)] = old[rows, :channels]
-        self._images[split] = new
-        for key in self._side:
-            if key.startswith(f"{split}_"):
-                self._side[key] = self._side[key][kept]
+        for key, old in list(self._images.items()):
+            kept_channels = channels if key[1] == "x" else old.shape[1]
+            if key[0] != split or key in self._apart:
+                continue
+            if len(kept) == len(old) and kept_channels == old.shape[1]:
+                continue
+            self._builder.discard(_stored(*key))
+            new = self._builder.create(_stored(*key), (len(kept), kept_channels, *old.shape[2:]), np.uint8)
+            for start in range(0, len(kept), _CHUNK):
+                rows = kept[start : start + _CHUNK]
+                new[start : start + len(rows)] = old[rows, :kept_channels]
+            self._images[key] = new
+        for name, array in self._side.items():
+            if name.startswith(f"{split}_"):
+                self._side[name] = array[kept]
 
     def finish(self, spec: DataSpec) -> None:
         """Store what remains beside the images."""
         if self._found[1] >= spec.levels:
             raise ValueError(f"pixel values must be 0 to {spec.levels - 1}, found {self._found[1]}")
-        for split, images in self._images.items():
+        for (split, part), images in self._images.items():
+            if part != "x":
+                continue
             hashes = [np.empty(0, dtype=np.int64)]
             for start in range(0, len(images), _CHUNK):
                 hashes.append(hashes_of(images[start : start + _CHUNK]))
@@ -129,3 +165,7 @@ class Writer:
         stored = np.empty_like(values)
         stored[place] = values
         return stored
+
+
+def _stored(split: str, part: str) -> str:
+    return f"{split}_{PARTS[part].stored}"

@@ -101,7 +101,7 @@ def test_the_test_images_and_labels_do_not_reach_the_fit(
     plain = probed(gentrain)
     other = np.random.default_rng(0).permutation(np.array(data.test.labels))
     dark = np.array(data.test.images) // 3
-    changed = dataclasses.replace(data, test=Split(dark, other, None))
+    changed = dataclasses.replace(data, test=Split({"x": dark, "label": other}))
     monkeypatch.setattr(measures, "open_data", lambda *_: changed)
     written = probed(gentrain)
     for kind in KINDS:

@@ -25,7 +25,8 @@ def make(count: int, binarize: str = "none", flip: bool = False) -> Data:
     images[:, 0, 0, 0], images[:, 0, 0, -1] = 0, LEVELS - 1
     images.setflags(write=False)  # as memory maps are
     labels = np.arange(count)
-    split = Split(images, labels, np.stack([labels % 2 == 0, labels % 3 == 0], axis=1))
+    attributes = np.stack([labels % 2 == 0, labels % 3 == 0], axis=1)
+    split = Split({"x": images, "label": labels, "attributes": attributes})
     spec = DataSpec((1, 4, 5), levels=2 if binarize == "dynamic" else LEVELS, classes=count)
     return Data(spec, split, None, split, binarize, flip, 0, LEVELS, "made", (0, LEVELS - 1))
 

@@ -12,14 +12,14 @@ from hydra.utils import instantiate
 from gentrain.contracts import DataSpec
 from gentrain.data import source as module
 from gentrain.data.digits import Digits
-from gentrain.data.source import Data, Source
+from gentrain.data.source import Data, ImageSource
 from gentrain.data.writer import Writer
 from gentrain.errors import UserError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
-class Made(Source):
+class Made(ImageSource):
     """Image number i of train is filled with i, its label is i mod 3; images of test with 200 + i."""
 
     name = "made"
@@ -32,9 +32,9 @@ class Made(Source):
         for split, start, count in (("train", 0, self.count), ("test", 200, 5)):
             values = np.arange(start, start + count, dtype=np.uint8)
             writer.begin(split, count, (1, 2, 3))
-            writer.images(split, slice(None), np.broadcast_to(values[:, None, None, None], (count, 1, 2, 3)))
-            writer.labels(split, np.arange(count) % 3)
-            writer.attributes(split, np.stack([values % 2 == 0], axis=1))
+            writer.put(split, "x", np.broadcast_to(values[:, None, None, None], (count, 1, 2, 3)))
+            writer.put(split, "label", np.arange(count) % 3)
+            writer.put(split, "attributes", np.stack([values % 2 == 0], axis=1))
         return DataSpec((1, 2, 3), classes=3, label_names=("a", "b", "c"), attributes=("even",))
 
 
@@ -173,7 +173,7 @@ def test_fixed_binarisation_draws_train_and_test_apart(common: dict[str, Any]) -
         def decode(self, writer: Writer) -> DataSpec:
             for split in ("train", "test"):
                 writer.begin(split, 20, (1, 4, 4))
-                writer.images(split, slice(None), np.full((20, 1, 4, 4), 128, np.uint8))
+                writer.put(split, "x", np.full((20, 1, 4, 4), 128, np.uint8))
             return DataSpec((1, 4, 4))
 
     data = Grey(root=None, **{**common, "binarize": "fixed"}).load()
@@ -204,7 +204,7 @@ def test_summary(common: dict[str, Any]) -> None:
 
 def test_summary_of_many_classes_is_one_line() -> None:
     labels = np.repeat(np.arange(30), np.arange(1, 31))
-    split = module.Split(np.zeros((len(labels), 1, 1, 1), np.uint8), labels)
+    split = module.Split({"x": np.zeros((len(labels), 1, 1, 1), np.uint8), "label": labels})
     lines = module._histogram(DataSpec((1, 1, 1), classes=30), split)
     assert lines == ["30 classes, from 1 (0) to 30 (29) images"]
 

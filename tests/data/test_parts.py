@@ -1,0 +1,163 @@
+"""Data with more than labels: captions, partner images, images of another domain; only this file knows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from gentrain.contracts import Batch, DataSpec
+from gentrain.data.augment import cropped, cropped_on_device
+from gentrain.data.batches import Batches, images_at, in_order
+from gentrain.data.source import Data, ImageSource
+from gentrain.data.writer import Writer
+
+CPU = torch.device("cpu")
+TRAIN, TEST, OTHERS = 40, 10, 23
+
+
+def numbered(count: int, shape: tuple[int, int, int], of: int = 1) -> np.ndarray:
+    """Images whose first pixel is their number; unlike their mirror images."""
+    images = np.random.default_rng(of).integers(0, 100, (count, *shape), dtype=np.uint8)
+    images[:, :, 0, 0] = np.arange(count)[:, None]
+    images[:, :, 0, -1] = 200
+    return images
+
+
+class Told(ImageSource):
+    """Images with captions, and sources that are partners or of another domain."""
+
+    name = "told"
+
+    def __init__(self, *, kind: str, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.kind = kind
+
+    def key(self) -> Mapping[str, Any]:
+        return {"kind": self.kind}
+
+    def decode(self, writer: Writer) -> DataSpec:
+        paired = self.kind == "paired"
+        for split, count in (("train", TRAIN), ("test", TEST)):
+            writer.begin(split, count, (1, 4, 6))
+            writer.put(split, "x", numbered(count, (1, 4, 6)))
+            writer.put(split, "caption", np.arange(count)[:, None] % 3 * [1, 0] + [0, 1])
+            others = count if paired else OTHERS if split == "train" else 4
+            writer.begin_source(split, (3, 4, 6), None if paired else others)
+            for i in range(others):  # one at a time, as files are read
+                writer.put(split, "source", numbered(others, (3, 4, 6), of=2)[i], i)
+        return DataSpec(
+            (1, 4, 6), source_shape=(3, 4, 6), paired=paired, vocabulary=("a", "b", "c"), caption_length=2
+        )
+
+
+def told(tmp_path: Path, kind: str, **settings: Any) -> Data:
+    plain = {"root": None, "cache": str(tmp_path), "validation": 8, "split_seed": 0, "binarize": "none"}
+    return Told(kind=kind, **{**plain, "flip": False, **settings}).load()
+
+
+def number(images: torch.Tensor | None) -> list[int]:
+    assert images is not None
+    return images[:, 0, 0, 0].tolist()
+
+
+def test_parts_go_together(tmp_path: Path) -> None:
+    data = told(tmp_path, "paired")
+    assert data.validation is not None
+    assert (len(data.train), len(data.validation), len(data.test)) == (32, 8, 10)
+    batches = Batches(data, data.train, batch_size=16, seed=3, device=CPU)
+    seen = []
+    for step in range(2):
+        batch = batches.at(step)
+        assert batch.caption is not None
+        assert batch.caption.dtype == torch.int64
+        assert number(batch.source) == number(batch.x)
+        assert batch.caption.tolist() == [[n % 3, 1] for n in number(batch.x)]
+        seen += number(batch.x)
+    held_out = number(next(in_order(data, data.validation, batch_size=8, device=CPU, seed=0)).x)
+    assert sorted(seen + held_out) == list(range(TRAIN))
+    chosen = images_at(data, data.test, [4, 2], 0)
+    assert number(chosen.x) == number(chosen.source) == [4, 2]
+    again = told(tmp_path, "paired")  # from the cache
+    assert all(torch.equal(a, b) for a, b in zip(batches.at(7), Batches(
+        again, again.train, batch_size=16, seed=3, device=CPU).at(7), strict=True) if a is not None)  # fmt: skip
+
+
+def test_another_domain_has_an_order_of_its_own(tmp_path: Path) -> None:
+    data = told(tmp_path, "unpaired")
+    assert data.validation is not None
+    of_train, of_validation = data.train.apart["source"], data.validation.apart["source"]
+    assert len(of_train) + len(of_validation) == OTHERS
+    assert len(of_validation) == round(OTHERS * 8 / TRAIN)
+    assert not set(of_train[:, 0, 0, 0]) & set(of_validation[:, 0, 0, 0])
+    batches = Batches(data, data.train, batch_size=4, seed=3, device=CPU)
+    stream = [n for step in range(40) for n in number(batches.at(step).source)]
+    epochs = [stream[i : i + len(of_train)] for i in range(0, 4 * len(of_train), len(of_train))]
+    everything = sorted(of_train[:, 0, 0, 0].tolist())
+    assert all(sorted(epoch) == everything for epoch in epochs)
+    assert epochs[0] != epochs[1]
+    fresh = Batches(data, data.train, batch_size=4, seed=3, device=CPU)
+    assert torch.equal(fresh.at(31).source, batches.at(31).source), "a function of the step alone"  # type: ignore[arg-type]
+    other = Batches(data, data.train, batch_size=4, seed=4, device=CPU)
+    assert number(other.at(0).source) != stream[:4]
+    ranks = [
+        Batches(data, data.train, batch_size=4, seed=3, device=CPU, rank=r, world=2).at(9) for r in (0, 1)
+    ]
+    assert number(ranks[0].source) + number(ranks[1].source) == stream[36:40]
+    large = Batches(data, data.train, batch_size=32, seed=3, device=CPU)  # more than there are sources
+    assert len(number(large.at(0).source)) == 32
+    test = list(in_order(data, data.test, batch_size=6, device=CPU, seed=0))
+    assert [n for batch in test for n in number(batch.source)] == [i % 4 for i in range(TEST)]
+
+
+@pytest.mark.parametrize("kind", ["paired", "unpaired"])
+def test_partners_are_mirrored_and_cropped_in_step(tmp_path: Path, kind: str) -> None:
+    data = told(tmp_path, kind, flip=True, crop=1)
+    plain = told(tmp_path, kind)
+    batches, still = (Batches(d, d.train, batch_size=32, seed=3, device=CPU) for d in (data, plain))
+    moved, there = batches.at(5), still.at(5)
+    assert moved.source is not None
+    assert there.source is not None
+    if kind == "unpaired":
+        assert torch.equal(moved.source, there.source)
+        return
+    found = set()
+    for x, source, old_x, old_source in zip(moved.x, moved.source, there.x, there.source, strict=True):
+        for flip in (False, True):
+            for row in range(3):
+                for column in range(3):
+                    a, b = (
+                        cropped((old.flip(-1) if flip else old)[None].numpy(), np.array([[row, column]]), 1)[
+                            0
+                        ]
+                        for old in (old_x, old_source)
+                    )
+                    if np.array_equal(a, x.numpy()):
+                        found.add((flip, row, column))
+                        assert np.array_equal(b, source.numpy())
+    assert len(found) > 9
+
+
+def test_crops_are_the_same_on_a_device() -> None:
+    images = torch.randint(0, 256, (20, 3, 5, 7), dtype=torch.uint8)
+    places = torch.randint(0, 5, (20, 2))
+    expected = cropped(images.numpy(), places.numpy(), 2)
+    assert np.array_equal(cropped_on_device(images, places, 2).numpy(), expected)
+    centre = torch.full((20, 2), 2)
+    assert torch.equal(cropped_on_device(images, centre, 2), images)
+
+
+def test_the_identity_tells_what_differs_beside_the_images(tmp_path: Path) -> None:
+    paired, unpaired = (told(tmp_path, kind).identity for kind in ("paired", "unpaired"))
+    assert paired is not None
+    assert unpaired is not None
+    assert paired.digest != unpaired.digest
+
+
+def test_batches_know_their_parts() -> None:
+    batch = Batch(torch.zeros(4, 1), caption=torch.zeros(4, 2))
+    assert [part.caption is not None for part in batch.split(2)] == [True, True]
