@@ -1,0 +1,61 @@
+"""Buffers: what a model keeps beside its parameters, and who may write it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+from gentrain.errors import UserError
+
+
+@contextmanager
+def buffers_kept(model: nn.Module) -> Iterator[None]:
+    """Whatever is done to the buffers of `model` inside, written or replaced, is undone in the end."""
+    kept = [
+        (module, name, buffer, buffer.clone())
+        for module in model.modules()
+        for name, buffer in module.named_buffers(recurse=False)
+    ]
+    try:
+        yield
+    finally:
+        for module, name, buffer, value in kept:
+            buffer.copy_(value)
+            setattr(module, name, buffer)
+
+
+class WrittenInPlace:
+    """Sees that losses write the buffers of a model in place.
+
+    The average, the ranks and captured steps know a buffer as the tensor that it was at the first step.
+
+    Args:
+        model: on its device, initialised.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = type(model).__name__
+        self._known = [(place, module, dict(module._buffers)) for place, module in model.named_modules()]
+
+    @property
+    def floating(self) -> list[Tensor]:
+        """Those in floating point."""
+        buffers = [buffer for _, _, known in self._known for buffer in known.values()]
+        return [buffer for buffer in buffers if buffer is not None and buffer.is_floating_point()]
+
+    def check(self) -> None:
+        """Refuse a buffer that is another tensor than it was.
+
+        Raises:
+            UserError: names it, and what to write instead.
+        """
+        for place, module, known in self._known:
+            for name, buffer in module._buffers.items():
+                if known.get(name) is not buffer:
+                    path = f"{place}.{name}" if place else name
+                    raise UserError(
+                        f"{self._model}: a loss has replaced the buffer {path} by another tensor; write it "
+                        f"in place, self.{path}.copy_(...), and register it in the constructor"
+                    )
