@@ -23,7 +23,7 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, SequentialLR
 
 from gentrain.commands.length import STEPS
 from gentrain.config import build_schedule, config_error
-from gentrain.errors import UserError
+from gentrain.errors import UserError, did_you_mean
 from gentrain.training.schedules import NAMED, Schedule, in_sequence
 from gentrain.training.update import TurnUpdate
 
@@ -38,16 +38,23 @@ def schedule_of(node: Any, turn: str, optimizer: Optimizer, trust: Sequence[str]
         plain: Any = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
     except OmegaConfBaseException as error:
         raise config_error(error) from error
+    if isinstance(plain, str) and plain in NAMED:
+        where = f"schedule.{turn}"
+        raise UserError(
+            f"{where}: expected a _target_ and its settings, found {plain!r}; write {where}._target_={plain}"
+        )
     if not isinstance(plain, list):
-        return build_schedule(_with_class(plain), turn, optimizer, trust)
+        return build_schedule(_with_class(plain, turn), turn, optimizer, trust)
     if not plain:
         raise UserError(f"schedule.{turn}: expected at least one schedule, found []; for none: null")
     updates = [_updates(part, f"schedule.{turn}[{i}]") for i, part in enumerate(plain[:-1])]
     if isinstance(plain[-1], dict) and "updates" in plain[-1]:
         where = f"schedule.{turn}[{len(plain) - 1}].updates"
         raise UserError(f"{where}: the last schedule goes on to the end of the run; leave it out")
+    places = [f"{turn}[{i}]" for i in range(len(plain))]
     parts = [
-        build_schedule(_with_class(part), f"{turn}[{i}]", optimizer, trust) for i, part in enumerate(plain)
+        build_schedule(_with_class(part, place), place, optimizer, trust)
+        for part, place in zip(plain, places, strict=True)
     ]
     try:
         return in_sequence(optimizer, parts, updates)
@@ -66,10 +73,15 @@ def _updates(part: Any, where: str) -> int:
     return found
 
 
-def _with_class(part: Any) -> Any:
+def _with_class(part: Any, turn: str) -> Any:
     """An entry whose `_target_` is one of `NAMED`, with the class that is meant."""
-    named = NAMED.get(str(part.get("_target_"))) if isinstance(part, dict) else None
-    return part if named is None else {**part, "_target_": f"{named.__module__}.{named.__name__}"}
+    target = part.get("_target_") if isinstance(part, dict) else None
+    if not isinstance(target, str) or "." in target:
+        return part
+    if target not in NAMED:
+        hint = did_you_mean(target, NAMED) or f"; expected a class, or one of {', '.join(NAMED)}"
+        raise UserError(f"schedule.{turn}._target_: no schedule {target}{hint}")
+    return {**part, "_target_": f"{NAMED[target].__module__}.{NAMED[target].__name__}"}
 
 
 # Held against a run's length
