@@ -198,7 +198,7 @@ REFUSED: list[tuple[Any, str]] = [
             {"_target_": f"{TORCH}.ConstantLR", "updates": 5},
             {"_target_": f"{TORCH}.OneCycleLR", "max_lr": 1.0, "total_steps": 9},
         ],
-        "OneCycleLR sets the optimiser's own rate: it cannot be one of several",
+        "OneCycleLR sets the optimiser's own rate and momentum: it cannot be one of several",
     ),
 ]
 
