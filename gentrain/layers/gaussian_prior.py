@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gentrain.layers.coupling import ZeroConv2d
-from gentrain.layers.precision import at_least_float32
+from gentrain.layers.half_precision import at_least_float32
 
 #: |log sigma| stays below this, so that no precision overflows.
 LOG_SIGMA_BOUND = 7.0

@@ -27,8 +27,8 @@ from gentrain.contracts import (
 )
 from gentrain.layers.batchnorm import evaluating, running_statistics_kept
 from gentrain.layers.dcgan import DCGANDiscriminator, DCGANGenerator
+from gentrain.layers.half_precision import at_least_float32
 from gentrain.layers.mlp import MLP
-from gentrain.layers.precision import at_least_float32
 from gentrain.layers.settings import check_choice, check_positive
 from gentrain.models.adversarial.objectives import gradient_penalty, objective
 

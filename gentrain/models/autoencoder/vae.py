@@ -31,7 +31,7 @@ from gentrain.contracts import (
 )
 from gentrain.distributions import initial_pixel_parameters, pixel_distribution, pixel_parameters
 from gentrain.layers.encoder_decoder import EncoderDecoder, encoder_decoder
-from gentrain.layers.precision import at_least_float32
+from gentrain.layers.half_precision import at_least_float32
 from gentrain.layers.settings import check_positive
 
 #: Bytes that one chunk of `log_likelihood`, `sample` or `latents_to_images` may take.
