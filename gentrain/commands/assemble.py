@@ -35,7 +35,7 @@ class Assembled:
     identity: dict[str, Any]
 
 
-def assemble(
+def make_trainer(
     config: DictConfig,
     data: Data,
     device: torch.device,

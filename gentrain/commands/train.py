@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from gentrain.commands.assemble import Assembled, assemble
+from gentrain.commands.assemble import Assembled, make_trainer
 from gentrain.commands.beginning import New, Resumed, StartedOver
 from gentrain.commands.length import saved_text
 from gentrain.commands.resuming import Complete, reopen
@@ -64,7 +64,7 @@ def run(
     try:
         settled.beginning.check()
         world = prepare(settled)
-        assembled = assembly(settled, world)
+        assembled = assemble(settled, world)
         if settled.config.dry_run:
             if world.is_main:
                 target = settled.beginning.folder
@@ -181,7 +181,7 @@ def prepare(settled: Settled) -> World:
     return distributed.start(settled.device)
 
 
-def assembly(settled: Settled, world: World) -> Assembled:
+def assemble(settled: Settled, world: World) -> Assembled:
     """The data, and all that trains on them, where the run begins.
 
     Raises:
@@ -189,7 +189,7 @@ def assembly(settled: Settled, world: World) -> Assembled:
     """
     config, beginning = settled.config, settled.beginning
     data = beginning.data(settled.typed, world)
-    assembled = assemble(config, data, settled.device, settled.precision, world, beginning.record)
+    assembled = make_trainer(config, data, settled.device, settled.precision, world, beginning.record)
     trainer = assembled.trainer
     if world.is_main:
         print_summary(config, data, trainer, settled.device, settled.precision)
