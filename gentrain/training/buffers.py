@@ -11,7 +11,7 @@ from gentrain.errors import UserError
 
 
 @contextmanager
-def buffers_kept(model: nn.Module) -> Iterator[None]:
+def buffers_restored(model: nn.Module) -> Iterator[None]:
     """Whatever is done to the buffers of `model` inside, written or replaced, is undone in the end."""
     kept = [
         (module, name, buffer, buffer.clone())

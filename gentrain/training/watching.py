@@ -22,7 +22,7 @@ from gentrain.contracts import (
 from gentrain.images import grid, rows_of_eight
 from gentrain.metrics.likelihood import evaluate_likelihood
 from gentrain.training import randomness
-from gentrain.training.buffers import buffers_kept
+from gentrain.training.buffers import buffers_restored
 from gentrain.training.distributed import World
 from gentrain.training.update import TurnUpdate
 
@@ -33,7 +33,7 @@ _SHOWN = 16
 @contextmanager
 def looking(model: GenerativeModel, seed: int, device: torch.device) -> Iterator[GenerativeModel]:
     """`model` in eval mode, without gradients; its buffers and the run's random state stay what they are."""
-    with evaluating(model), randomness.aside(seed, device), torch.no_grad(), buffers_kept(model):
+    with evaluating(model), randomness.aside(seed, device), torch.no_grad(), buffers_restored(model):
         yield model
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gentrain import DataSpec, build
 from gentrain.contracts import Batch
 from gentrain.errors import UserError
-from gentrain.training.buffers import WrittenInPlace, buffers_kept
+from gentrain.training.buffers import WrittenInPlace, buffers_restored
 
 RUN = ["dataset=digits", "train.steps=4", "run_dir=run"]
 
@@ -53,7 +53,7 @@ def test_buffers_within_and_those_that_come_later() -> None:
 def test_looking_undoes_what_was_written_and_replaced() -> None:
     model = toys.ToyChain(DataSpec((1, 2, 2)))
     count, chain = model.count, model.chain
-    with buffers_kept(model):
+    with buffers_restored(model):
         model.chain.add_(1)
         model.count = model.count + 1
     assert model.count is count
