@@ -5,6 +5,7 @@ A checkpoint of an older version is brought to the names of today here, and nowh
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from gentrain.config import conform
 from gentrain.contracts import DataSpec
 from gentrain.data.identity import is_record
 from gentrain.errors import UserError
+from gentrain.formerly import weights_of_now
 from gentrain.schemas import TrainConfig
 from gentrain.training import checkpoint
 
@@ -52,10 +54,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def complete(state: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The state that was loaded from `path`, unless it lacks what every use of a checkpoint needs.
+    """The state that was loaded from `path`, its weights by their names of today.
 
     Raises:
-        UserError: names the entry.
+        UserError: it lacks what every use of a checkpoint needs; names the entry.
     """
     for key, kind in NEEDED.items():
         if key not in state or not isinstance(state[key], kind):
@@ -74,4 +76,15 @@ def complete(state: dict[str, Any], path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is not a gentrain checkpoint: its DataSpec: {error}") from error
     if state.get("data") is not None and not is_record(state["data"]):
         raise UserError(f"{path} is not a gentrain checkpoint: what it says of its data cannot be read")
+    rename_weights(state)
     return state
+
+
+def rename_weights(state: dict[str, Any]) -> None:
+    """Give the weights of an older checkpoint their names of today."""
+    # That the configuration cannot be read is said where it is read.
+    with contextlib.suppress(Exception):
+        target = str(OmegaConf.select(OmegaConf.create(state["config"]), "model._target_"))
+        for key in ("model", "ema"):
+            if state[key] is not None:
+                state[key] = weights_of_now(target, state[key])

@@ -64,7 +64,7 @@ def below(name: str, *packages: str) -> bool:
 STANDARD = sys.stdlib_module_names
 #: What may be imported from outside the standard library, besides torch; the first entry that fits counts.
 ALLOWED: list[tuple[str, tuple[str, ...]]] = [
-    ("gentrain.contracts", ("torch",)),
+    ("gentrain.contracts", ("torch", "gentrain.contracts")),
     ("gentrain.distributions", ("torch",)),
     ("gentrain.progress", ("tqdm",)),
     ("gentrain.layers", ("torch", "gentrain.layers", "gentrain.progress")),
@@ -215,10 +215,10 @@ def test_no_list_of_models_anywhere() -> None:
 MODEL = '''
 """Independent pixels, each with its own probabilities."""
 import torch
-from gentrain import DataSpec, GenerativeModel
+from gentrain import DataSpec
 from gentrain.contracts import HasLikelihood, Samples
 
-class Pixelwise(GenerativeModel, Samples, HasLikelihood):
+class Pixelwise(Samples, HasLikelihood):
     def __init__(self, spec: DataSpec, *, start: float) -> None:
         super().__init__(spec)
         self.logits = torch.nn.Parameter(torch.full((spec.dims, spec.levels), start))
@@ -227,12 +227,12 @@ class Pixelwise(GenerativeModel, Samples, HasLikelihood):
         return torch.distributions.Categorical(logits=self.logits)
 
     def loss(self, batch, step):
-        return -self.log_likelihood(batch.x)[0].mean(), {}
+        return -self._log_likelihood(batch.x, None).mean(), {}
 
-    def log_likelihood(self, x, label=None, samples=None):
-        return self.distribution().log_prob(x.flatten(1)).sum(1), "exact"
+    def _log_likelihood(self, x, samples):
+        return self.distribution().log_prob(x.flatten(1)).sum(1)
 
-    def sample(self, n, label=None, temperature=1.0):
+    def _sample(self, n, temperature):
         return self.distribution().sample((n,)).to(torch.uint8).view(n, *self.spec.shape)
 '''
 CONFIG = """

@@ -5,20 +5,15 @@ dimensions, A attributes, T tokens of a caption. Pixels are integers 0 .. levels
 sides of a model.
 """
 
+from gentrain.contracts.calling import check_draws, check_images, check_latents
 from gentrain.contracts.capabilities import (
     Completes,
     EncodesDecodes,
     HasLikelihood,
-    ImagesToLatents,
-    Invertible,
-    LatentsToImages,
     LikelihoodKind,
     Reconstructs,
     Samples,
     Translates,
-    check_draws,
-    check_images,
-    check_latents,
 )
 from gentrain.contracts.chunks import evaluating
 from gentrain.contracts.condition import (
@@ -30,6 +25,7 @@ from gentrain.contracts.condition import (
     conditions_of,
 )
 from gentrain.contracts.data import Batch, DataSpec
+from gentrain.contracts.latents import ImagesToLatents, Invertible, LatentsToImages
 from gentrain.contracts.model import GenerativeModel, Loss, Merit, Turn
 
 __all__ = [

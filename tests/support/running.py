@@ -108,10 +108,14 @@ MODELS = {
     "wgan_gp": ["model=gan", "model.channels=4", "model.objective=wgan_gp", "model.n_critic=2"],
     "glow": ["model=glow", "model.depth=2", "model.hidden=8", "precision=bf16"],
 }
-#: Of MODELS, those that ask nothing of the training loop that another of them does not ask too.
-ALIKE = {"ae", "cvae", "iwae_2"}
-#: MODELS for tests that take many seconds each: those alike wait for `make test-slow`.
-LONG = [pytest.param(name, marks=pytest.mark.slow) if name in ALIKE else name for name in MODELS]
+#: Of MODELS, those that stand for all in tests of whole processes in `make test`: micro-batches and data that
+#: are drawn afresh; two players, one of them not in every step. The others wait for `make test-all`.
+STAND_FOR_ALL = {"vae_mlp", "wgan_gp"}
+#: MODELS for tests that take many seconds each.
+LONG = [name if name in STAND_FOR_ALL else pytest.param(name, marks=pytest.mark.slow) for name in MODELS]
+#: Of MODELS, one of each family, and those with state of their own (scalers, first batch, warm-up): their
+#: runs are killed 20 times in `make test-all`, those of the others 3 times.
+STATEFUL = {"vae_mlp", "pixelcnn", "gan", "wgan_gp", "glow", "iwae_2"}
 #: Everything happens often.
 OFTEN = [
     "dataset=digits",

@@ -16,9 +16,10 @@ import torch
 from comparing import metrics, same, same_end
 from running import (
     COMMON,
-    LONG,
     MODELS,
     OFTEN,
+    STAND_FOR_ALL,
+    STATEFUL,
     Ended,
     environment,
     run_process,
@@ -74,15 +75,17 @@ def kill_and_resume(tmp_path: Path, name: str, kills: int, steps: int) -> None:
     same_end(whole / "run", broken / "run")
 
 
-@pytest.mark.parametrize("name", LONG)
+@pytest.mark.parametrize("name", sorted(STAND_FOR_ALL))
 def test_killed_and_resumed_to_the_bit(tmp_path: Path, name: str) -> None:
     kill_and_resume(tmp_path, name, 2, 300)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", MODELS)
-def test_killed_twenty_times(tmp_path: Path, name: str) -> None:
-    kill_and_resume(tmp_path, name, 20, 4000)
+def test_killed_many_times(tmp_path: Path, name: str) -> None:
+    kills, steps = (20, 4000) if name in STATEFUL else (3, 600)
+    kill_and_resume(tmp_path, name, kills, steps)
 
 
 # In this process: faster, and every point of an epoch.
