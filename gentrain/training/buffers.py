@@ -37,23 +37,29 @@ class WrittenInPlace:
 
     def __init__(self, model: nn.Module) -> None:
         self._model = type(model).__name__
-        self._known = [(place, module, dict(module._buffers)) for place, module in model.named_modules()]
+        self._places = [(place, module._buffers) for place, module in model.named_modules()]
+        self._owners = [owner for _, owner in self._places]
+        self._known = [(owner, name, buffer) for owner in self._owners for name, buffer in owner.items()]
 
     @property
     def floating(self) -> list[Tensor]:
         """Those in floating point."""
-        buffers = [buffer for _, _, known in self._known for buffer in known.values()]
+        buffers = [buffer for _, _, buffer in self._known]
         return [buffer for buffer in buffers if buffer is not None and buffer.is_floating_point()]
 
     def check(self) -> None:
-        """Refuse a buffer that is another tensor than it was.
+        """Refuse a buffer that is another tensor than it was. Asked in every step, so it is quick.
 
         Raises:
             UserError: names it, and what to write instead.
         """
-        for place, module, known in self._known:
-            for name, buffer in module._buffers.items():
-                if known.get(name) is not buffer:
+        none_new = sum(map(len, self._owners)) == len(self._known)
+        if none_new and all(owner.get(name) is buffer for owner, name, buffer in self._known):
+            return
+        known = {(id(owner), name): buffer for owner, name, buffer in self._known}
+        for place, owner in self._places:
+            for name, buffer in owner.items():
+                if known.get((id(owner), name)) is not buffer:
                     path = f"{place}.{name}" if place else name
                     raise UserError(
                         f"{self._model}: a loss has replaced the buffer {path} by another tensor; write it "
