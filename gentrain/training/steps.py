@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from gentrain.contracts import Batch, GenerativeModel
-from gentrain.training.buffers import WrittenInPlace
 from gentrain.training.cuda_graph import Capture, UnreadStep, rates_of, reading
 from gentrain.training.distributed import World
 from gentrain.training.ema import EMA
+from gentrain.training.in_place import WrittenInPlace
 from gentrain.training.update import TurnUpdate
 
 #: Steps of each kind that are run before it is captured: libraries make their workspaces in them and

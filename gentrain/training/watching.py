@@ -10,19 +10,11 @@ from operator import itemgetter
 import torch
 from torch import Tensor
 
-from gentrain.contracts import (
-    Batch,
-    GenerativeModel,
-    HasLikelihood,
-    Invertible,
-    Reconstructs,
-    Samples,
-    evaluating,
-)
+from gentrain.buffers import buffers_kept, evaluating
+from gentrain.contracts import Batch, GenerativeModel, HasLikelihood, Invertible, Reconstructs, Samples
 from gentrain.images import grid, rows_of_eight
 from gentrain.metrics.likelihood import evaluate_likelihood
 from gentrain.training import randomness
-from gentrain.training.buffers import buffers_restored
 from gentrain.training.distributed import World
 from gentrain.training.update import TurnUpdate
 
@@ -33,7 +25,7 @@ _SHOWN = 16
 @contextmanager
 def looking(model: GenerativeModel, seed: int, device: torch.device) -> Iterator[GenerativeModel]:
     """`model` in eval mode, without gradients; its buffers and the run's random state stay what they are."""
-    with evaluating(model), randomness.aside(seed, device), torch.no_grad(), buffers_restored(model):
+    with evaluating(model), randomness.aside(seed, device), torch.no_grad(), buffers_kept(model):
         yield model
 
 

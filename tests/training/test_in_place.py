@@ -1,4 +1,4 @@
-"""Buffers: kept while a model is looked at, written in place by losses, and in training mode only."""
+"""Losses write buffers in place, and in training mode only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gentrain import DataSpec, build
 from gentrain.contracts import Batch
 from gentrain.errors import UserError
-from gentrain.training.buffers import WrittenInPlace, buffers_restored
+from gentrain.training.in_place import WrittenInPlace
 
 RUN = ["dataset=digits", "train.steps=4", "run_dir=run"]
 
@@ -48,17 +48,6 @@ def test_buffers_within_and_those_that_come_later() -> None:
     net[1].running_mean = torch.zeros(2)
     with pytest.raises(UserError, match=r"Sequential: .*self\.1\.running_mean\.copy_"):
         written.check()
-
-
-def test_looking_undoes_what_was_written_and_replaced() -> None:
-    model = toys.ToyChain(DataSpec((1, 2, 2)))
-    count, chain = model.count, model.chain
-    with buffers_restored(model):
-        model.chain.add_(1)
-        model.count = model.count + 1
-    assert model.count is count
-    assert model.chain is chain
-    assert float(chain.sum()) == float(count) == 0
 
 
 def in_eval_mode_nothing_changes(model: nn.Module, spec: DataSpec) -> None:

@@ -1,29 +1,10 @@
-"""Buffers: what a model keeps beside its parameters, and who may write it."""
+"""Seeing that losses write buffers in place."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from torch import Tensor, nn
 
 from gentrain.errors import UserError
-
-
-@contextmanager
-def buffers_restored(model: nn.Module) -> Iterator[None]:
-    """Whatever is done to the buffers of `model` inside, written or replaced, is undone in the end."""
-    kept = [
-        (module, name, buffer, buffer.clone())
-        for module in model.modules()
-        for name, buffer in module.named_buffers(recurse=False)
-    ]
-    try:
-        yield
-    finally:
-        for module, name, buffer, value in kept:
-            buffer.copy_(value)
-            setattr(module, name, buffer)
 
 
 class WrittenInPlace:
