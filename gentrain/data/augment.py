@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gentrain.contracts import Batch
-from gentrain.data.randomness import bernoulli, bernoulli_on_device, generator, seed_of
+from gentrain.data.draws import bernoulli, bernoulli_on_device, generator, seed_of
 from gentrain.data.source import Data
 
 

@@ -106,11 +106,9 @@ def test_other_data_have_another_fingerprint() -> None:
     data = load()
 
     def changed(split: str, part: str, index: int, value: int) -> dict[str, Any]:
-        array = np.array(getattr(getattr(data, split), part))
+        array = np.array(getattr(data, split).parts[part])
         array[index] = value
-        return fingerprint(
-            dataclasses.replace(data, **{split: dataclasses.replace(getattr(data, split), **{part: array})})
-        )
+        return fingerprint(dataclasses.replace(data, **{split: getattr(data, split).with_part(part, array)}))
 
     assert fingerprint(load()) == fingerprint(data)
     others = [
@@ -118,9 +116,9 @@ def test_other_data_have_another_fingerprint() -> None:
         fingerprint(load("dataset.binarize=dynamic")),
         fingerprint(load("dataset.binarize=fixed")),
         fingerprint(load("dataset.flip=true")),
-        changed("train", "images", -1, 9),
-        changed("train", "labels", -1, 9 - int(data.train.labels[-1])),  # type: ignore[index]
-        changed("test", "images", 0, 9),
+        changed("train", "x", -1, 9),
+        changed("train", "label", -1, 9 - int(data.train.labels[-1])),  # type: ignore[index]
+        changed("test", "x", 0, 9),
     ]
     assert all(other != fingerprint(data) for other in others)
     assert len({str(other) for other in others}) == len(others)

@@ -144,9 +144,8 @@ def test_device_path_keeps_the_same_promises(binarize: str, flip: bool) -> None:
 
     def on_device(rank: int, world: int) -> Batches:
         b = batches(data, batch_size=6, rank=rank, world=world)
-        arrays = (data.train.images, data.train.labels, data.train.attributes)
-        b._on_device = Batch(*(module._to_device(a, CPU) for a in arrays if a is not None))
-        b._augment_in_numpy = b._augment_on_device  # type: ignore[method-assign]
+        b._on_device = {name: module._to_device(array, CPU) for name, array in data.train.parts.items()}
+        b._augment._in_numpy = b._augment._on_device  # type: ignore[method-assign]
         return b
 
     data = make(10, binarize, flip)
@@ -172,7 +171,7 @@ def test_device_path_keeps_the_same_promises(binarize: str, flip: bool) -> None:
 def test_device_path_draws_afresh_in_each_step() -> None:
     b = batches(make(10, "dynamic"), batch_size=10)
     x = torch.full((10, 1, 4, 5), LEVELS // 2, dtype=torch.uint8)
-    assert len({b._augment_on_device(x, step).numpy().tobytes() for step in range(20)}) == 20
+    assert len({b._augment._on_device(Batch(x), step).x.numpy().tobytes() for step in range(20)}) == 20
 
 
 def test_data_that_does_not_fit_gives_the_same_batches(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,8 +179,8 @@ def test_data_that_does_not_fit_gives_the_same_batches(monkeypatch: pytest.Monke
     resident = batches(data, batch_size=4)
     monkeypatch.setattr(module, "fits", lambda size, device: False)
     read = batches(data, batch_size=4)
-    assert read._images is data.train.images
-    assert resident._images is not data.train.images
+    assert read._arrays["x"] is data.train.images
+    assert resident._arrays["x"] is not data.train.images
     assert all(same(resident.at(step), read.at(step)) for step in range(8))
 
 

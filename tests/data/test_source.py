@@ -222,7 +222,7 @@ def test_yaml_makes_the_source(
                 settings.root = str(tmp_path)
             made[path.stem] = instantiate(settings, _convert_="all")
     assert {"digits", "mnist", "folder"} <= set(made)
-    assert all(isinstance(source, Source) and source.name == name for name, source in made.items())
+    assert all(isinstance(source, ImageSource) and source.name == name for name, source in made.items())
     assert all(source.cache == tmp_path / "cache" for source in made.values())
     assert not any(source.flip for source in made.values())
     assert made["mnist"].root == tmp_path / "my data" / "mnist"
