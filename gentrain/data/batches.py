@@ -18,8 +18,8 @@ from torch import Tensor
 
 from gentrain.contracts import Batch
 from gentrain.data.augment import Augment
-from gentrain.data.parts import PARTS
 from gentrain.data.draws import bernoulli_by_index, permutation
+from gentrain.data.parts import PARTS
 from gentrain.data.source import Data, Split
 from gentrain.errors import UserError
 
