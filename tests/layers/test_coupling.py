@@ -8,9 +8,31 @@ from hypothesis import strategies as st
 from normflows.flows import AffineCoupling as Oracle
 from torch import nn
 
-from gentrain.layers.coupling import MIN_SCALE, AdditiveCoupling, AffineCoupling, CouplingNet
+from gentrain.layers.coupling import (
+    MIN_SCALE,
+    Additive,
+    ChannelMask,
+    CheckerboardMask,
+    Coupling,
+    CouplingNet,
+    SigmoidScale,
+    TanhScale,
+)
+
+
+def AffineCoupling(channels, net):
+    """Glow's."""
+    return Coupling(channels, net, SigmoidScale())
+
+
+def AdditiveCoupling(channels, net):
+    """NICE's, on channels."""
+    return Coupling(channels, net, Additive())
+
 
 KINDS = pytest.mark.parametrize("kind", [AffineCoupling, AdditiveCoupling])
+MASKS = [ChannelMask(), ChannelMask(second=True), CheckerboardMask(), CheckerboardMask(odd=True)]
+CHANGES = [Additive(), SigmoidScale(), TanhScale]
 
 
 def net(channels_in, channels_out):
@@ -19,14 +41,16 @@ def net(channels_in, channels_out):
 
 @settings(max_examples=20, deadline=None)
 @given(
-    kind=st.sampled_from([AffineCoupling, AdditiveCoupling]),
+    mask=st.sampled_from(MASKS),
+    change=st.sampled_from(CHANGES),
     channels=st.integers(2, 6),
-    size=st.sampled_from([(1, 1), (2, 3)]),
+    size=st.sampled_from([(1, 2), (2, 3)]),
     seed=st.integers(0, 99),
 )
-def test_round_trip_and_log_determinant(kind, channels, size, seed):
+def test_round_trip_and_log_determinant(mask, change, channels, size, seed):
     torch.manual_seed(seed)
-    check_transform(vivid(kind(channels, net), seed=seed), values(2, channels, *size, seed=seed))
+    coupling = vivid(Coupling(channels, net, change, mask), seed=seed)
+    check_transform(coupling, values(2, channels, *size, seed=seed))
 
 
 @KINDS
@@ -120,3 +144,34 @@ def test_under_autocast_the_log_determinant_is_float32(kind):
         y, log_det = coupling(x)
     assert y.dtype == log_det.dtype == torch.float32
     torch.testing.assert_close(y, coupling(x)[0], atol=0.05, rtol=0.05)
+
+
+@pytest.mark.parametrize("mask", MASKS)
+def test_a_mask_divides_the_values_in_two(mask):
+    x = values(2, 4, 3, 4)
+    changed, given_ = mask.split(x)
+    assert torch.equal(mask.merge(changed, given_), x)
+    coupling = vivid(Coupling(4, net, SigmoidScale(), mask))
+    jacobian = torch.autograd.functional.jacobian(lambda t: coupling(t)[0], x[:1]).view(48, 48)
+    stays = (jacobian == torch.eye(48).double()).all(1)
+    assert int(stays.sum()) == 24, "half of the values are given back"
+    moved = jacobian[~stays][:, ~stays]
+    assert torch.equal(moved, moved.diagonal().diag()), "a changed value depends on no other changed one"
+    assert jacobian[~stays][:, stays].any(1).all(), "and on given ones"
+    other = {
+        ChannelMask: lambda m: ChannelMask(not m.second),
+        CheckerboardMask: lambda m: CheckerboardMask(not m.odd),
+    }
+    opposite = other[type(mask)](mask)
+    assert torch.equal(opposite.merge(given_, changed), x), "the other mask changes the rest"
+
+
+def test_tanh_scales_start_at_one_and_are_bounded_by_the_gain():
+    coupling = Coupling(4, net, TanhScale).double()
+    x = values(2, 4, 3, 3)
+    y, log_det = coupling(x)
+    torch.testing.assert_close(y, x)
+    assert torch.equal(log_det, torch.zeros(2).double())
+    with torch.no_grad():
+        coupling.net[-1].bias.fill_(1e3)
+    assert coupling(x)[1].abs().max() <= 2 * 9

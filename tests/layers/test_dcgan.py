@@ -99,8 +99,6 @@ def test_shapes_and_ranges(
     assert fake.shape == (3, *shape)
     assert fake.abs().max() <= 1
     assert discriminator(fake).shape == (3,)
-    widest = max(layer.numel() for layer in activations(generator, torch.randn(1, 5)))
-    assert generator.widest >= widest
 
 
 def activations(net: nn.Module, z: torch.Tensor) -> list[torch.Tensor]:

@@ -66,7 +66,8 @@ def test_the_decoder_has_the_hidden_layers_in_reverse():
     made = build("mlp", hidden=[7, 4])
     assert [m.out_features for m in made.encoder.modules() if isinstance(m, nn.Linear)] == [7, 4, 6]
     assert [m.out_features for m in made.decoder.modules() if isinstance(m, nn.Linear)] == [4, 7, 3 * 72]
-    assert made.widest == 7
+    single = build("mlp", hidden=7)
+    assert [m.out_features for m in single.encoder.modules() if isinstance(m, nn.Linear)] == [7, 6]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@ import torch
 from flows import jacobian_log_det, values, vivid
 from torch.distributions import Normal
 
-from gentrain.layers.gaussian_prior import LOG_SIGMA_BOUND, ConditionalPrior, TopPrior
+from gentrain.layers.gaussian import LOG_SIGMA_BOUND
+from gentrain.layers.gaussian_prior import ConditionalPrior, StandardPrior, TopPrior
 
 PRIORS = pytest.mark.parametrize("build", [lambda: ConditionalPrior(2, 3), lambda: TopPrior(3)])
 
@@ -59,3 +60,13 @@ def test_sigma_stays_in_range_whatever_the_network_says():
     assert prior.moments(h)[1].abs().max() <= LOG_SIGMA_BOUND
     assert eps.isfinite().all()
     assert log_det.isfinite().all()
+
+
+def test_the_standard_prior_learns_nothing():
+    prior = StandardPrior()
+    z, h = torch.randn(2, 3, 2, 2), torch.empty(2, 0, 2, 2)
+    eps, log_det = prior.whiten(z, h)
+    assert torch.equal(eps, z)
+    assert torch.equal(log_det, torch.zeros(2))
+    assert torch.equal(prior.colour(z, h), z)
+    assert not list(prior.parameters())

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from gentrain import progress
+from gentrain.distributions import Pixels
 from gentrain.layers import raster
 from gentrain.layers.masked_conv import MaskedConv2d, colour_groups
 from gentrain.layers.raster import (
@@ -15,12 +16,13 @@ from gentrain.layers.raster import (
     Incremental,
     IncrementalModule,
     Residual,
-    bernoulli_level,
-    categorical_level,
     draw,
     draw_naively,
     incremental,
 )
+
+bernoulli_level = Pixels.of("bernoulli", 2, 0).level
+categorical_level = Pixels.of("categorical", 5, 0).level
 
 
 def network(channels, levels, seed=0, features=6, kernel=3):
@@ -171,27 +173,6 @@ def test_any_layer_joins_with_its_own_steps(build):
 def test_what_cannot_be_computed_in_steps_is_refused():
     with pytest.raises(TypeError, match="BatchNorm2d cannot be computed position by position"):
         incremental(nn.Sequential(nn.ReLU(), nn.BatchNorm2d(3)), Canvas(1, 1, 1, torch.zeros(1)))
-
-
-def test_levels_by_inverse_distribution_function():
-    logits = torch.tensor([[0.2, 0.5, 0.3]]).log()
-    u = torch.tensor([0.0, 0.19, 0.21, 0.69, 0.71, 1 - 2**-24])
-    assert categorical_level(logits.expand(6, 3), u).tolist() == [0, 0, 1, 1, 2, 2]
-    impossible = torch.tensor([[-torch.inf, 0.0, -torch.inf]])
-    assert categorical_level(impossible.expand(2, 3), torch.tensor([0.0, 1 - 2**-24])).tolist() == [1, 1]
-    many = torch.zeros(1, 256).expand(3, 256)
-    assert categorical_level(many, torch.tensor([0.0, 0.5, 1 - 2**-24])).tolist() == [0, 128, 255]
-    one = torch.tensor([[0.3]]).logit().expand(4, 1)  # of level 1
-    assert bernoulli_level(one, torch.tensor([0.0, 0.69, 0.71, 0.99])).tolist() == [False, False, True, True]
-    certain = torch.tensor([[-200.0], [200.0]])
-    assert bernoulli_level(certain, torch.tensor([1 - 2**-24, 0.0])).tolist() == [False, True]
-
-
-def test_bernoulli_is_the_categorical_of_two_levels():
-    torch.manual_seed(0)
-    logits, u = 2 * torch.randn(5000, 1), torch.rand(5000)
-    two = torch.cat([torch.zeros_like(logits), logits], 1)
-    assert torch.equal(bernoulli_level(logits, u).long(), categorical_level(two, u))
 
 
 def test_the_surroundings_are_left_as_they_were():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,18 @@ LATENTS = ("gaussian", "uniform")
 
 #: What a discriminator is shown of a batch: images, and what belongs to each of them.
 Shown = tuple[Tensor, ...]
+
+
+class Contest(NamedTuple):
+    """What the discriminator is shown of a batch and of the generator, and what the generator made it from.
+
+    real, fake: images [B, C, H, W] in [-1, 1] first; drawn: z [B, D], a code, ...: the discriminator does not
+    see it, `Adversarial.extra` does.
+    """
+
+    real: Shown
+    fake: Shown
+    drawn: Shown
 
 
 class Adversarial(Samples, LatentsToImages):
@@ -97,15 +109,13 @@ class Adversarial(Samples, LatentsToImages):
         """{turn: the networks that move in it}."""
         return {"discriminator": [self.discriminator], "generator": [self.generator]}
 
-    def contestants(self, batch: Batch) -> tuple[Shown, Shown]:
-        """What the discriminator is shown of `batch`, and as many fakes: the images first."""
+    def contestants(self, batch: Batch) -> Contest:
+        """What the discriminator is shown of `batch`, and of as many fakes."""
         y = self.given(batch)
-        real = self.scaled(batch.x)
-        return (real, *y), (self.generator(self._prior_draws(len(real), *y), *y), *y)
+        z = self._prior_draws(len(batch.x), *y)
+        return Contest((self.scaled(batch.x), *y), (self.generator(z, *y), *y), (z,))
 
-    def extra(
-        self, turn: str, batch: Batch, real: Shown, fake: Shown
-    ) -> tuple[Tensor | None, dict[str, Tensor]]:
+    def extra(self, turn: str, batch: Batch, contest: Contest) -> tuple[Tensor | None, dict[str, Tensor]]:
         """What `turn` minimises besides its objective, None: nothing; and what it logs."""
         return None, {}
 
@@ -130,16 +140,16 @@ class Adversarial(Samples, LatentsToImages):
         objective has them, outputs else; and `penalty` where there is one, before its weight.
         """
         with torch.no_grad(), buffers_kept(*self.players()["generator"]):
-            real, fake = self.contestants(batch)
-        d_real, d_fake = self.judged(real), self.judged(fake)
+            contest = self.contestants(batch)
+        d_real, d_fake = self.judged(contest.real), self.judged(contest.fake)
         loss = self.objective.discriminator(d_real, d_fake)
         terms = {"d_real": self.objective.logged(d_real), "d_fake": self.objective.logged(d_fake)}
         if self.objective.penalised:
             with buffers_kept(self.discriminator):
-                penalty = gradient_penalty(self.discriminator, real, fake)
+                penalty = gradient_penalty(self.discriminator, contest.real, contest.fake)
             loss = loss + self.penalty_weight * penalty
             terms["penalty"] = penalty
-        return self._with_extra("discriminator", loss, terms, batch, real, fake)
+        return self._with_extra("discriminator", loss, terms, batch, contest)
 
     def generator_loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The generator's objective on as many draws as there are images.
@@ -147,17 +157,17 @@ class Adversarial(Samples, LatentsToImages):
         Logs `diversity`, how much the draws vary: the mean over pixels of their standard deviation over
         the batch, relative to the images'. 0: all are the same; about 1: as different as the images.
         """
-        real, fake = self.contestants(batch)
+        contest = self.contestants(batch)
         with buffers_kept(*self.players()["discriminator"]):
-            loss = self.objective.generator(self.judged(fake))
+            loss = self.objective.generator(self.judged(contest.fake))
             with torch.no_grad():
-                terms = {"diversity": _spread(fake[0]) / _spread(real[0])}
-            return self._with_extra("generator", loss, terms, batch, real, fake)
+                terms = {"diversity": _spread(contest.fake[0]) / _spread(contest.real[0])}
+            return self._with_extra("generator", loss, terms, batch, contest)
 
     def _with_extra(
-        self, turn: str, loss: Tensor, terms: dict[str, Tensor], batch: Batch, real: Shown, fake: Shown
+        self, turn: str, loss: Tensor, terms: dict[str, Tensor], batch: Batch, contest: Contest
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        more, more_terms = self.extra(turn, batch, real, fake)
+        more, more_terms = self.extra(turn, batch, contest)
         return loss if more is None else loss + more, {**terms, **more_terms}
 
     # Being watched
