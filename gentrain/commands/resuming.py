@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from gentrain import exported
 from gentrain.api import check_complete, read_checkpoint, read_config
 from gentrain.commands.length import follow
 from gentrain.config import conform
@@ -55,6 +56,11 @@ def reopen(
     """The run to resume, its newest good state (None before the first checkpoint), and its config."""
     place = str(config.resume)
     path = runs.located(place)
+    if exported.is_export(path):
+        raise UserError(
+            f"resume={place} is an export, which has no state of an optimiser to go on with; for a new run "
+            f"from its weights: gentrain train {again()}{shlex.quote(f'init={place}')}"
+        )
     problems: list[str] = []
     if path.is_file():
         found: Any = (path, checkpoint.load(path))
@@ -109,6 +115,9 @@ def start_from(trainer: Trainer, name: str, place: str) -> None:
     """Take a checkpoint's weights into a new run; its averaged weights where it has them."""
     path = runs.find_checkpoint(place)
     state = read_checkpoint(path)
+    if lacking := state.get("without"):
+        print(f"note    {path} has no {', '.join(lacking)}: begun afresh")
+        state["model"] = exported.filled(state, trainer.model, trainer.model.training_only)
     check_same_model(trainer.model, name, state, str(path))
     weights = state["ema"] or state["model"]
     trainer.model.load_state_dict(weights)
