@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -39,10 +40,14 @@ DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 #: No config.json is as long, in bytes.
 _LONGEST = 1 << 24
 
+#: No image has as many numbers.
+_MOST = 1 << 32
+
 #: What config.json holds at least, and of which type.
-_NEEDED = {
-    **{"format": int, "model": dict, "spec": dict, "step": int, "averaged": bool},
-    **{"weights": dict, "run": dict},
+_NEEDED: dict[str, type] = {
+    **dict.fromkeys(("format", "step"), int),
+    **dict.fromkeys(("model", "spec", "weights", "run"), dict),
+    "averaged": bool,
 }
 
 
@@ -92,7 +97,9 @@ def packed(model: nn.Module, dtype: str, without: tuple[str, ...] = ()) -> bytes
         if not _within(name, without)
     }
     if (bad := _not_a_number(weights)) is not None:
-        raise UserError(f"the weight {bad} is not a number: the model has diverged; take an earlier checkpoint")
+        raise UserError(
+            f"the weight {bad} is not a number: the model has diverged; take an earlier checkpoint"
+        )
     contiguous = {name: value.contiguous() for name, value in weights.items()}
     return safetensors.torch.save(contiguous, {"format": "pt"})
 
@@ -228,6 +235,9 @@ def described(folder: Path) -> dict[str, Any]:
         raise UserError(f"{path} is not of an export: it names two models")
     if not 0 <= config["step"] < 2**63:
         raise UserError(f"{path} is not of an export: step is {_short(config['step'])}")
+    shape = config["spec"].get("shape")
+    if isinstance(shape, list) and all(isinstance(n, int) for n in shape) and math.prod(shape) > _MOST:
+        raise UserError(f"{path} is refused: images of more than {_MOST:,} numbers")
     _hold(config["weights"], "sha256", str, path)
     _hold(config["weights"], "without", list, path)
     if not all(isinstance(name, str) for name in config["weights"]["without"]):
@@ -297,10 +307,8 @@ def _record(data: Any, folder: Path) -> dict[str, Any] | None:
         return None
     if not isinstance(data, dict):
         raise UserError(f"{folder / CONFIG} is not of an export: what it says of its data cannot be read")
-    nothing = torch.empty(0, dtype=torch.int64)
-    return {"digest": data.get("digest"), "counts": data.get("counts")} | {
-        **{"root": None, "hashes": {}, "twice": nothing}
-    }
+    nowhere: dict[str, Any] = {"root": None, "hashes": {}, "twice": torch.empty(0, dtype=torch.int64)}
+    return {"digest": data.get("digest"), "counts": data.get("counts"), **nowhere}
 
 
 def _hold(config: Mapping[str, Any], key: str, kind: type, path: Path) -> None:

@@ -28,14 +28,16 @@ LICENCES = {
     "Digits": Licence(
         "cc-by-4.0",
         "cc-by-4.0",
-        "optical recognition of handwritten digits, inside scikit-learn (UCI, Alpaydin & Kaynak 1998), CC BY 4.0",
+        "optical recognition of handwritten digits, in scikit-learn (UCI, Alpaydin & Kaynak 1998), CC BY 4.0",
     ),
     "MNIST": Licence("cc-by-sa-3.0", "cc-by-sa-3.0", "MNIST (LeCun, Cortes & Burges), CC BY-SA 3.0"),
     "FashionMNIST": Licence("mit", "mit", "Fashion-MNIST (Zalando Research), MIT"),
     "CIFAR10": Licence(
         "other", "research-use", "CIFAR-10 (Krizhevsky 2009), no licence is stated; it is used for research"
     ),
-    "CelebA": Licence("other", "non-commercial-research", "CelebA (Liu et al. 2015), non-commercial research only"),
+    "CelebA": Licence(
+        "other", "non-commercial-research", "CelebA (Liu et al. 2015), non-commercial research only"
+    ),
 }
 UNKNOWN = Licence("unknown", "unknown", "of whoever trained it; no licence is stated")
 

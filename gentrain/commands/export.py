@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,19 +14,19 @@ from torch import Tensor
 
 from gentrain import __version__, exported
 from gentrain.api import Loaded
-from gentrain.commands import card
+from gentrain.commands import card, to_onnx
 from gentrain.commands.trained import next_command, open_model
 from gentrain.composing import composed
 from gentrain.config import conform
 from gentrain.contracts import GenerativeModel, LatentsToImages, Samples
 from gentrain.errors import UserError
-from gentrain.files import expanded
+from gentrain.files import expanded, write_text
 from gentrain.images import draw_png, grid
 from gentrain.schemas import ExportConfig
 from gentrain.training import provenance
 from gentrain.trust import again
 
-#: Sections of a run's configuration that say what it was; no place of the machine that it ran on is among them.
+#: Sections of a run's configuration that say what it was, not where.
 RUN = ("names", "dataset", "optim", "schedule", "train", "made", "seed", "precision")
 
 
@@ -35,8 +37,6 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
         UserError: no folder was named, something lies there, or the model cannot be exported so.
         Fault: a full disk.
     """
-    import shlex
-
     config = conform(ExportConfig, config)
     if config.out is None:
         raise UserError("out is missing: name the folder to write, e.g. gentrain export out=my-model")
@@ -65,7 +65,7 @@ def make(
         loaded: the model.
         folder: new, or empty.
         config: of `gentrain export`.
-        result: of a reproduction that these weights gave: its figures go on the card.
+        result: of a reproduction that these weights gave: its figures go on the card, and it lies beside.
         replace: what lies in `folder` goes.
 
     Raises:
@@ -77,19 +77,23 @@ def make(
     without = lacking if config.whole else tuple(dict.fromkeys([*lacking, *model.training_only]))
     graph = None
     if config.format == "onnx":
-        from gentrain.commands import to_onnx
-
         content, graph = to_onnx.exported(model)
         name, without, dtype = exported.GRAPH, (), "float32"
     else:
         name, dtype = exported.WEIGHTS, config.dtype
         content = exported.packed(model, dtype, without)
-    about = described(loaded, {**exported.about(content, dtype, without), "parameters": count(model, without)})
+    state = loaded.state
+    averaged = bool(state.get("averaged") or (config.ema and state["ema"]))
+    file = {**exported.about(content, dtype, without), "parameters": count(model, without)}
+    about = described(loaded, file, averaged)
     drawn = picture(model, config.n)
     shown = exported.PICTURE if drawn is not None else None
     text = card.written(model, about, shown, config.license, result, graph)
     with exported.making(folder, replace) as temporary:
         exported.write(temporary, about, text, name, content)
+        if result is not None:
+            kept = {**result, "weights": {"kept": True, **about["weights"]}}
+            write_text(temporary / exported.RESULT, json.dumps(kept, indent=2) + "\n")
         if drawn is not None:
             draw_png(drawn, temporary / exported.PICTURE)
     left = f", without {', '.join(without)}" if without else ""
@@ -106,7 +110,7 @@ def count(model: GenerativeModel, without: Sequence[str]) -> int:
     return sum(value.numel() for value in kept.values())
 
 
-def described(loaded: Loaded, weights: Mapping[str, Any]) -> dict[str, Any]:
+def described(loaded: Loaded, weights: Mapping[str, Any], averaged: bool) -> dict[str, Any]:
     """What config.json says: what the model is and what the run was, not where it lay."""
     plain: Any = OmegaConf.to_container(loaded.config, resolve=False)
     run = {key: plain[key] for key in RUN if key in plain}
@@ -116,14 +120,13 @@ def described(loaded: Loaded, weights: Mapping[str, Any]) -> dict[str, Any]:
         if (root := usual_root(loaded)) is not None:
             run["dataset"]["root"] = root
     record = loaded.state.get("data")
-    state = loaded.state
     return {
         "format": exported.FORMAT,
         "gentrain": __version__,
         "model": OmegaConf.to_container(loaded.config.model, resolve=True),
         "spec": loaded.model.spec.to_dict(),
         "step": loaded.step,
-        "averaged": bool(state.get("averaged", state["ema"] is not None)),
+        "averaged": averaged,
         "weights": dict(weights),
         "run": run,
         "data": record and {"digest": record["digest"], "counts": dict(record["counts"])},

@@ -70,7 +70,9 @@ def exported(model: GenerativeModel) -> tuple[bytes, dict[str, Any]]:
                 content = _traced(pixels, inputs, names)
         except Exception as error:  # torch's exporter has many, and long ones
             line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise UserError(f"format=onnx: {type(model).__name__} cannot be exported: {line[:200]}") from error
+            raise UserError(
+                f"format=onnx: {type(model).__name__} cannot be exported: {line[:200]}"
+            ) from error
         check(content, pixels, model, names)
     condition = names[1] if len(names) > 1 else None
     feed = ", ".join(["'z': z", *([f"'{condition}': {condition}"] if condition else [])])
