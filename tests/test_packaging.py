@@ -17,7 +17,7 @@ from running import SUPPORT, TESTS
 ROOT = TESTS.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 #: What a checkout holds that a build may need.
-SOURCES = ["pyproject.toml", "README.md", "LICENSE", "gentrain", "configs", "results"]
+SOURCES = ["pyproject.toml", "setup.py", "README.md", "LICENSE", "gentrain", "configs", "results"]
 TINY = ["model=vae_mlp", "model.hidden=[8]", "train.steps=2", "train.batch_size=8"]
 
 

@@ -141,8 +141,8 @@ def measuring(result: Mapping[str, Any]) -> str:
     if metrics != ["likelihood"]:
         words.append(f"metrics=[{','.join(metrics)}]")
     for kind in result["estimator"].values():
-        name, _, count = str(kind).partition(",")[0].partition("-")
-        if name == "IWAE" and count.isdigit():
+        count = str(kind).partition(",")[0].rpartition("-")[2]  # of a bound: its samples
+        if count.isdigit():
             words.append(f"samples={count}")
             break
     return " ".join(words)
