@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from gentrain.data.identity import Change, is_record
 from gentrain.data.source import Data
 from gentrain.errors import CorruptFile, UserError
 from gentrain.explain import explain, refuse_removals
+from gentrain.formerly import weights_of_now
 from gentrain.schemas import TrainConfig
 from gentrain.training import checkpoint
 from gentrain.training.checkpoint import check_same_model
@@ -104,6 +106,17 @@ def check_complete(state: dict[str, Any], path: Path) -> None:
         raise UserError(f"{path} is not a gentrain checkpoint: its DataSpec: {error}") from error
     if state.get("data") is not None and not is_record(state["data"]):
         raise UserError(f"{path} is not a gentrain checkpoint: what it says of its data cannot be read")
+    rename_weights(state)
+
+
+def rename_weights(state: dict[str, Any]) -> None:
+    """Give the weights of an older checkpoint their names of today."""
+    # That the configuration cannot be read is said where it is read.
+    with contextlib.suppress(Exception):
+        target = str(OmegaConf.select(OmegaConf.create(state["config"]), "model._target_"))
+        for key in ("model", "ema"):
+            if state[key] is not None:
+                state[key] = weights_of_now(target, state[key])
 
 
 def _another(path: Path) -> str:

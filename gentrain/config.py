@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from gentrain.errors import UserError, did_you_mean
+from gentrain.formerly import settings_of_now, target_of_now
 from gentrain.schemas import SCHEMAS
 
 if TYPE_CHECKING:
@@ -226,6 +227,7 @@ def target_class(target: Any, base: type[T], where: str, trust: Sequence[str] = 
     """
     from hydra.utils import get_class
 
+    target = target_of_now(target)
     allowed = [*OWN_MODULES, *trust]
     if not isinstance(target, str) or not inside(target, allowed):
         package = str(target).split(".")[0]
@@ -267,6 +269,7 @@ def build(base: type[T], node: Any, where: str, *given: Any, trust: Sequence[str
     settings: dict[str, Any] = {str(name): value for name, value in plain.items()}
     if "_target_" not in settings:
         raise UserError(f"{where}: expected a _target_ that names a class, found {sorted(settings)}")
+    settings = settings_of_now(settings)
     target = settings.pop("_target_")
     cls = target_class(target, base, where, trust)
     settings = {**getattr(cls, "formerly", {}), **settings}

@@ -1,12 +1,15 @@
 """Distributions p(x|...) over the grey levels 0 .. levels-1 of a pixel, which torch lacks.
 
 Each takes values as float or integer, knows its `mean` in level units, and computes in float32 at
-least. `pixel_distribution` makes one from the output of a network.
+least. `Pixels` makes one from the output of a network.
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -16,11 +19,9 @@ from torch.distributions import Distribution, Independent, constraints
 from torch.distributions import bernoulli as _bernoulli
 from torch.distributions import categorical as _categorical
 
-LIKELIHOODS = ("auto", "bernoulli", "logistic_mixture", "categorical")
-
 #: |log_scales| beyond this is cut, so that no scale overflows float32 in value or gradient.
 LOG_SCALE_BOUND = 20.0
-#: Smallest log scale that `pixel_distribution` lets a network ask for (Salimans et al. 2017's code).
+#: Smallest log scale that `Pixels` lets a network ask for (Salimans et al. 2017's code).
 MIN_LOG_SCALE = -7.0
 
 
@@ -213,79 +214,179 @@ class Categorical(_categorical.Categorical):
         return self.probs @ levels
 
 
-def _resolve(likelihood: str, levels: int, mixtures: int) -> str:
-    """The likelihood that "auto" stands for; refuses what does not fit."""
-    if likelihood not in LIKELIHOODS:
-        raise ValueError(f"model.likelihood must be one of {', '.join(LIKELIHOODS)}, found {likelihood!r}")
-    if likelihood == "auto":
-        likelihood = "bernoulli" if levels == 2 else "logistic_mixture"
-    if likelihood == "bernoulli" and levels != 2:
-        raise ValueError(
-            f"model.likelihood=bernoulli expects images of 2 levels, found {levels}; "
-            "binarise them (dataset.binarize=dynamic) or set model.likelihood=auto"
-        )
-    if likelihood == "logistic_mixture" and mixtures < 1:
-        raise ValueError(f"model.mixtures must be at least 1, found {mixtures}")
-    return likelihood
+@dataclass(frozen=True)
+class Pixels(ABC):
+    """p(x|...) of images with independent pixel values, as one network's output parametrises it.
 
-
-def pixel_parameters(likelihood: str, levels: int, mixtures: int) -> int:
-    """P, the number of parameters of `pixel_distribution` per pixel value.
+    `Pixels.of` makes one by name. A network gives P numbers for each pixel value; its P * C channels are P
+    groups of C.
 
     Args:
-        likelihood: one of `LIKELIHOODS`; "auto" is bernoulli for two levels, else logistic_mixture.
         levels: grey levels of a pixel.
-        mixtures: components of a logistic mixture; the others ignore it.
-
-    Raises:
-        ValueError: an unknown likelihood, bernoulli where levels is not 2, or mixtures below 1.
     """
-    likelihood = _resolve(likelihood, levels, mixtures)
-    return {"bernoulli": 1, "logistic_mixture": 3 * mixtures, "categorical": levels}[likelihood]
+
+    levels: int
+
+    @staticmethod
+    def of(likelihood: str, levels: int, mixtures: int) -> Pixels:
+        """The kind `likelihood`, one of `LIKELIHOODS`.
+
+        Args:
+            likelihood: "auto" is bernoulli for two levels, else logistic_mixture.
+            levels: grey levels of a pixel.
+            mixtures: components of a logistic mixture; the others ignore it.
+
+        Raises:
+            ValueError: an unknown likelihood, bernoulli where levels is not 2, or mixtures below 1.
+        """
+        if likelihood not in LIKELIHOODS:
+            choices = ", ".join(LIKELIHOODS)
+            raise ValueError(f"model.likelihood must be one of {choices}, found {likelihood!r}")
+        if likelihood == "auto":
+            likelihood = "bernoulli" if levels == 2 else "logistic_mixture"
+        return _KINDS[likelihood](levels, mixtures)
+
+    @property
+    @abstractmethod
+    def parameters(self) -> int:
+        """P, how many numbers a pixel value has."""
+
+    def start(self, channels: int) -> Tensor:
+        """[P * C] values to start a network's output at: a broad distribution."""
+        return torch.zeros(self.parameters * channels)
+
+    def distribution(self, params: Tensor) -> Independent:
+        """p(x|...) from a network's output.
+
+        Args:
+            params: [B, P * C, H, W]. Half precision is widened to float32.
+
+        Returns:
+            Batch shape [B], event shape [C, H, W]; `mean` and values in level units. Arguments are not
+            validated, since that would wait for the device.
+
+        Raises:
+            ValueError: a number of channels that P does not divide.
+        """
+        if params.ndim != 4 or params.shape[1] % self.parameters:
+            raise ValueError(f"params must be [B, {self.parameters} * C, H, W], found {list(params.shape)}")
+        if params.dtype in (torch.float16, torch.bfloat16):
+            params = params.float()
+        return self._distribution(params.unflatten(1, (self.parameters, -1)))
+
+    @abstractmethod
+    def _distribution(self, params: Tensor) -> Independent:
+        """params [B, P, C, H, W] in float32 at least."""
+
+    @abstractmethod
+    def level(self, params: Tensor, u: Tensor, temperature: float = 1.0) -> Tensor:
+        """One pixel value by the inverse of its distribution function.
+
+        Args:
+            params: [n, P].
+            u: [n], uniform on [0, 1): all the randomness there is.
+            temperature: below 1 draws what is more typical.
+
+        Returns:
+            [n], integers or bools, 0 .. levels-1.
+        """
 
 
-def initial_pixel_parameters(likelihood: str, levels: int, mixtures: int) -> Tensor:
-    """[P] values to start a network's output at: a broad distribution with distinct components."""
-    likelihood = _resolve(likelihood, levels, mixtures)
-    if likelihood != "logistic_mixture":
-        return torch.zeros(pixel_parameters(likelihood, levels, mixtures))
-    # Equal components would get equal gradients, and the mixture would start out as one.
-    means = (torch.arange(mixtures) + 0.5) * (2 / mixtures) - 1
-    log_scales = torch.full((mixtures,), -math.log(2 * mixtures))
-    return torch.cat([torch.zeros(mixtures), means, log_scales])
+def _lowest_above(cumulative: Tensor, u: Tensor) -> Tensor:
+    """P(x <= v) of v = 0 .. levels-2, [n, levels - 1]; u [n] -> the lowest v with P(x <= v) > u, [n]."""
+    return (cumulative <= u[:, None]).sum(1)
 
 
-def pixel_distribution(params: Tensor, likelihood: str, levels: int, mixtures: int) -> Independent:
-    """p(x|...) of images with independent pixel values, from a network's output.
+class BernoulliPixels(Pixels):
+    """Two levels; P = 1, the logit of level 1. Of other numbers of levels it is refused."""
 
-    Args:
-        params: [B, P * C, H, W], P from `pixel_parameters`; the P * C channels are P groups of C. Half
-            precision is widened to float32.
-        likelihood, levels, mixtures: as in `pixel_parameters`.
+    def __init__(self, levels: int, mixtures: int) -> None:
+        if levels != 2:
+            raise ValueError(
+                f"model.likelihood=bernoulli expects images of 2 levels, found {levels}; "
+                "binarise them (dataset.binarize=dynamic) or set model.likelihood=auto"
+            )
+        super().__init__(levels)
 
-    Returns:
-        Batch shape [B], event shape [C, H, W]; `mean` and values in level units. Arguments are not
-        validated, since that would wait for the device.
+    parameters = 1
 
-    Raises:
-        ValueError: as `pixel_parameters`; a number of channels that P does not divide.
-    """
-    likelihood = _resolve(likelihood, levels, mixtures)
-    per_value = pixel_parameters(likelihood, levels, mixtures)
-    if params.ndim != 4 or params.shape[1] % per_value:
-        raise ValueError(f"params must be [B, {per_value} * C, H, W], found {list(params.shape)}")
-    if params.dtype in (torch.float16, torch.bfloat16):
-        params = params.float()
-    params = params.unflatten(1, (per_value, -1))  # [B, P, C, H, W]
-    base: Distribution
-    if likelihood == "bernoulli":
-        return IndependentBernoulli(
-            Bernoulli(logits=params.squeeze(1), validate_args=False), 3, validate_args=False
-        )
-    if likelihood == "categorical":
+    def _distribution(self, params: Tensor) -> Independent:
+        base = Bernoulli(logits=params.squeeze(1), validate_args=False)
+        return IndependentBernoulli(base, 3, validate_args=False)
+
+    def level(self, params: Tensor, u: Tensor, temperature: float = 1.0) -> Tensor:
+        """The logit is divided by the temperature."""
+        return torch.sigmoid(-(params / temperature)[:, 0]) <= u
+
+
+class CategoricalPixels(Pixels):
+    """P = levels logits, of each level its own."""
+
+    def __init__(self, levels: int, mixtures: int) -> None:
+        super().__init__(levels)
+
+    @property
+    def parameters(self) -> int:
+        """One logit for each level."""
+        return self.levels
+
+    def _distribution(self, params: Tensor) -> Independent:
         base = Categorical(logits=params.movedim(1, -1), validate_args=False)
-    else:
-        logits, means, log_scales = params.movedim(1, -1).chunk(3, dim=-1)  # [B, C, H, W, K] each
+        return Independent(base, 3, validate_args=False)
+
+    def level(self, params: Tensor, u: Tensor, temperature: float = 1.0) -> Tensor:
+        """The logits are divided by the temperature."""
+        # Without the last entry, which rounding may leave below u.
+        return _lowest_above((params / temperature).softmax(1).cumsum(1)[:, :-1], u)
+
+
+@dataclass(frozen=True)
+class LogisticMixturePixels(Pixels):
+    """`DiscretizedLogisticMixture` of K components; P = 3 K: logits, means, log scales."""
+
+    mixtures: int
+
+    def __post_init__(self) -> None:
+        if self.mixtures < 1:
+            raise ValueError(f"model.mixtures must be at least 1, found {self.mixtures}")
+
+    @property
+    def parameters(self) -> int:
+        """Three numbers for each component."""
+        return 3 * self.mixtures
+
+    def start(self, channels: int) -> Tensor:
+        """Distinct components: equal ones would get equal gradients, and start out as one."""
+        means = (torch.arange(self.mixtures) + 0.5) * (2 / self.mixtures) - 1
+        log_scales = torch.full((self.mixtures,), -math.log(2 * self.mixtures))
+        return torch.cat([torch.zeros(self.mixtures), means, log_scales]).repeat_interleave(channels)
+
+    def _mixture(self, params: Tensor) -> DiscretizedLogisticMixture:
+        """params [..., P]."""
+        logits, means, log_scales = params.chunk(3, dim=-1)  # [..., K] each
         log_scales = log_scales.clamp_min(MIN_LOG_SCALE)
-        base = DiscretizedLogisticMixture(logits, means, log_scales, levels, validate_args=False)
-    return Independent(base, 3, validate_args=False)
+        return DiscretizedLogisticMixture(logits, means, log_scales, self.levels, validate_args=False)
+
+    def _distribution(self, params: Tensor) -> Independent:
+        return Independent(self._mixture(params.movedim(1, -1)), 3, validate_args=False)
+
+    def level(self, params: Tensor, u: Tensor, temperature: float = 1.0) -> Tensor:
+        """Logits of the components are divided by the temperature, their scales multiplied with it."""
+        p = self._mixture(params)
+        means, inverse_scales = p._in_levels()  # [n, K]
+        edges = (
+            torch.arange(self.levels - 1, dtype=means.dtype, device=means.device) + 0.5
+        )  # above each level
+        below = torch.sigmoid(
+            (edges - means[..., None]) * (inverse_scales / temperature)[..., None]
+        )  # [n, K, V]
+        weights = (p.logits / temperature).softmax(-1)
+        return _lowest_above((weights[..., None] * below).sum(-2), u)
+
+
+_KINDS: dict[str, Callable[[int, int], Pixels]] = {
+    "bernoulli": BernoulliPixels,
+    "logistic_mixture": LogisticMixturePixels,
+    "categorical": CategoricalPixels,
+}
+LIKELIHOODS = ("auto", *_KINDS)

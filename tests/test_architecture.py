@@ -64,7 +64,8 @@ def below(name: str, *packages: str) -> bool:
 STANDARD = sys.stdlib_module_names
 #: What may be imported from outside the standard library, besides torch; the first entry that fits counts.
 ALLOWED: list[tuple[str, tuple[str, ...]]] = [
-    ("gentrain.contracts", ("torch", "gentrain.contracts")),
+    ("gentrain.buffers", ("torch",)),
+    ("gentrain.contracts", ("torch", "gentrain.contracts", "gentrain.buffers")),
     ("gentrain.distributions", ("torch",)),
     ("gentrain.progress", ("tqdm",)),
     ("gentrain.layers", ("torch", "gentrain.layers", "gentrain.progress")),
@@ -73,7 +74,7 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
     (
         "gentrain.models",
         (
-            *("torch", "gentrain.contracts", "gentrain.distributions"),
+            *("torch", "gentrain.buffers", "gentrain.contracts", "gentrain.distributions"),
             *("gentrain.layers", "gentrain.models", "gentrain.progress"),
         ),
     ),

@@ -16,9 +16,7 @@ from gentrain.distributions import (
     Bernoulli,
     Categorical,
     DiscretizedLogisticMixture,
-    initial_pixel_parameters,
-    pixel_distribution,
-    pixel_parameters,
+    Pixels,
 )
 
 
@@ -165,9 +163,9 @@ LIKELIHOODS = [("auto", 2), ("auto", 17), ("bernoulli", 2), ("logistic_mixture",
 @pytest.mark.parametrize("channels", [1, 3])
 def test_pixel_distributions_are_over_images(likelihood, levels, channels):
     torch.manual_seed(0)
-    per_value = pixel_parameters(likelihood, levels, mixtures=2)
+    per_value = Pixels.of(likelihood, levels, 2).parameters
     params = torch.randn(6, per_value * channels, 4, 5)
-    p = pixel_distribution(params, likelihood, levels, mixtures=2)
+    p = Pixels.of(likelihood, levels, 2).distribution(params)
     assert p.batch_shape == (6,)
     assert p.event_shape == (channels, 4, 5)
     x = torch.randint(0, levels, (6, channels, 4, 5), dtype=torch.uint8)
@@ -176,18 +174,18 @@ def test_pixel_distributions_are_over_images(likelihood, levels, channels):
     assert draws.shape == x.shape
     assert ((draws >= 0) & (draws < levels) & (draws == draws.round())).all()
     assert ((p.mean >= 0) & (p.mean <= levels - 1)).all()
-    assert initial_pixel_parameters(likelihood, levels, 2).shape == (per_value,)
+    assert Pixels.of(likelihood, levels, 2).start(channels).shape == (per_value * channels,)
     # Parameter i of channel c is channel i * C + c: it moves this channel's mean and no other's.
     shift = params.clone()
     shift[:, per_value // 2 * channels] += 1
-    changed = pixel_distribution(shift, likelihood, levels, mixtures=2).mean != p.mean
+    changed = Pixels.of(likelihood, levels, 2).distribution(shift).mean != p.mean
     assert changed[:, 0].any()
     assert not changed[:, 1:].any()
 
 
 @pytest.mark.parametrize(("likelihood", "levels"), LIKELIHOODS)
 def test_pixel_distributions_compute_in_float32_at_least(likelihood, levels):
-    per_value = pixel_parameters(likelihood, levels, 2)
+    per_value = Pixels.of(likelihood, levels, 2).parameters
     x = torch.randint(0, levels, (6, 1, 4, 5), dtype=torch.uint8)
     params = torch.randn(6, per_value, 4, 5)
     for dtype, expected in (
@@ -196,32 +194,32 @@ def test_pixel_distributions_compute_in_float32_at_least(likelihood, levels):
         (torch.float64, torch.float64),
     ):
         narrow = params.to(dtype)
-        log_p = pixel_distribution(narrow, likelihood, levels, 2).log_prob(x)
+        log_p = Pixels.of(likelihood, levels, 2).distribution(narrow).log_prob(x)
         assert log_p.dtype == expected
-        wide = pixel_distribution(narrow.to(expected), likelihood, levels, 2).log_prob(x)
+        wide = Pixels.of(likelihood, levels, 2).distribution(narrow.to(expected)).log_prob(x)
         torch.testing.assert_close(log_p, wide, rtol=0, atol=0)
 
 
 def test_the_initial_mixture_covers_the_levels_with_distinct_components():
     levels, mixtures = 17, 4
-    params = initial_pixel_parameters("logistic_mixture", levels, mixtures).double().view(1, -1, 1, 1)
-    p = pixel_distribution(params, "logistic_mixture", levels, mixtures).base_dist
+    pixels = Pixels.of("logistic_mixture", levels, mixtures)
+    p = pixels.distribution(pixels.start(1).double().view(1, -1, 1, 1)).base_dist
     assert probabilities(p, levels).min() > 0.2 / levels
     assert len(set(p.means.flatten().tolist())) == mixtures
 
 
 def test_likelihoods_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r"model\.likelihood=bernoulli expects images of 2 levels, found 17"):
-        pixel_parameters("bernoulli", 17, 1)
+        Pixels.of("bernoulli", 17, 1)
     with pytest.raises(
         ValueError, match=r"model\.likelihood must be one of .*logistic_mixture.*, found 'gauss'"
     ):
-        pixel_parameters("gauss", 17, 1)
+        Pixels.of("gauss", 17, 1)
     with pytest.raises(ValueError, match=r"model\.mixtures must be at least 1, found 0"):
-        pixel_parameters("auto", 17, 0)
-    assert pixel_parameters("auto", 2, 0) == 1  # bernoulli has no mixtures
+        Pixels.of("auto", 17, 0)
+    assert Pixels.of("auto", 2, 0).parameters == 1  # bernoulli has no mixtures
     with pytest.raises(ValueError, match="params"):
-        pixel_distribution(torch.zeros(1, 4, 2, 2), "auto", 17, 1)
+        Pixels.of("auto", 17, 1).distribution(torch.zeros(1, 4, 2, 2))
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (1, 8, 8), (3, 32, 32), (1, 3, 3), (1, 1, 1), (2, 64, 64)])
@@ -233,10 +231,10 @@ def test_the_compiled_bernoulli_is_the_bernoulli(shape, dtype, monkeypatch):
         torch.randn(6, *shape, dtype=dtype) * torch.tensor([0, 0.1, 1, 10, 100, 1000])[:, None, None, None]
     )
     logits.requires_grad_()
-    p = pixel_distribution(logits, "bernoulli", levels=2, mixtures=0)
+    p = Pixels.of("bernoulli", 2, 0).distribution(logits)
     x = torch.randint(0, 2, (6, *shape), dtype=torch.uint8)
     weight = torch.randn(6, dtype=dtype)
-    exact = pixel_distribution(logits.double(), "bernoulli", levels=2, mixtures=0).log_prob(x)
+    exact = Pixels.of("bernoulli", 2, 0).distribution(logits.double()).log_prob(x)
     (gradient,) = torch.autograd.grad(exact @ weight.double(), logits)
     monkeypatch.setattr("torch.compiler.is_compiling", lambda: True)
     ours = p.log_prob(x)
@@ -254,7 +252,7 @@ def test_the_compiled_bernoulli_knows_the_gradient_of_its_values(monkeypatch):
     x = torch.rand(2, 1, 4, 8, dtype=torch.float64, requires_grad=True)
 
     def log_prob(logits, x):
-        return pixel_distribution(logits, "bernoulli", levels=2, mixtures=0).log_prob(x)
+        return Pixels.of("bernoulli", 2, 0).distribution(logits).log_prob(x)
 
     assert torch.autograd.gradcheck(log_prob, (logits, x))
     assert torch.autograd.gradgradcheck(log_prob, (logits, x))
@@ -272,8 +270,8 @@ def test_the_bernoulli_of_inference_mode_is_the_bernoulli(shape, scale, dtype, s
     logits = scale * torch.randn(4, *shape, generator=g, dtype=dtype)
     kept = logits.clone()
     x = torch.randint(0, 2, (4, *shape), generator=g, dtype=torch.uint8)
-    exact = pixel_distribution(logits.double(), "bernoulli", levels=2, mixtures=0).log_prob(x)
-    p = pixel_distribution(logits, "bernoulli", levels=2, mixtures=0)
+    exact = Pixels.of("bernoulli", 2, 0).distribution(logits.double()).log_prob(x)
+    p = Pixels.of("bernoulli", 2, 0).distribution(logits)
     with torch.inference_mode():
         ours, against_one = p.log_prob(x), p.log_prob(x[:1])
         each = p.log_prob(x[:1].expand_as(x))
@@ -282,3 +280,36 @@ def test_the_bernoulli_of_inference_mode_is_the_bernoulli(shape, scale, dtype, s
     torch.testing.assert_close(ours.double(), exact, rtol=tolerance, atol=tolerance * math.prod(shape))
     assert torch.equal(against_one, each)
     assert torch.equal(logits, kept)
+
+
+@pytest.mark.parametrize(("likelihood", "levels"), LIKELIHOODS)
+def test_a_level_is_the_inverse_of_the_distribution_function(likelihood, levels):
+    torch.manual_seed(0)
+    pixels = Pixels.of(likelihood, levels, 2)
+    params = 2 * torch.randn(1, pixels.parameters, dtype=torch.float64)
+    p = pixels.distribution(params.view(1, -1, 1, 1)).base_dist
+    below = probabilities(p, levels).flatten().cumsum(0)  # P(x <= v)
+    u = (torch.arange(5000, dtype=torch.float64) + 0.5) / 5000
+    drawn = pixels.level(params.expand(5000, -1), u).long()
+    assert drawn.min() >= 0
+    assert drawn.max() < levels
+    assert torch.equal(drawn, (below[:-1] <= u[:, None]).sum(1))
+    cold = pixels.level(params.expand(5000, -1), u, temperature=0.05).long()
+    assert cold.double().std() < drawn.double().std()
+    assert torch.equal(
+        pixels.level(params, torch.zeros(1, dtype=torch.float64)).long(), torch.zeros(1).long()
+    )
+
+
+def test_the_levels_at_the_ends():
+    two = Pixels.of("categorical", 3, 0)
+    logits = torch.log(torch.tensor([[0.25, 0.5, 0.25]], dtype=torch.float64))
+    u = torch.tensor([0.0, 0.249, 0.251, 0.749, 0.751, 1 - 2**-24], dtype=torch.float64)
+    assert two.level(logits.expand(6, 3), u).tolist() == [0, 0, 1, 1, 2, 2]
+    never = torch.tensor([[-math.inf, 0.0, -math.inf]])
+    assert two.level(never.expand(2, 3), torch.tensor([0.0, 1 - 2**-24])).tolist() == [1, 1]
+    one = Pixels.of("bernoulli", 2, 0)
+    assert one.level(torch.tensor([[math.inf], [-math.inf]]), torch.tensor([0.0, 1 - 2**-24])).tolist() == [
+        True,
+        False,
+    ]

@@ -15,7 +15,6 @@ from gentrain.contracts.capabilities import (
     Samples,
     Translates,
 )
-from gentrain.contracts.chunks import evaluating
 from gentrain.contracts.condition import (
     Attributes,
     Caption,
@@ -54,5 +53,4 @@ __all__ = [
     "check_images",
     "check_latents",
     "conditions_of",
-    "evaluating",
 ]

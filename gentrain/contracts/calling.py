@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from gentrain.contracts.chunks import evaluating, in_chunks
+from gentrain.buffers import evaluating
+from gentrain.contracts.chunks import in_chunks
 from gentrain.contracts.data import DataSpec
 from gentrain.contracts.model import GenerativeModel
 

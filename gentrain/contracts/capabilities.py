@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from gentrain.buffers import evaluating
 from gentrain.contracts.calling import (
     check_draws,
     check_images,
@@ -26,7 +27,6 @@ from gentrain.contracts.calling import (
     renamed,
     without_count,
 )
-from gentrain.contracts.chunks import evaluating
 from gentrain.contracts.condition import Conditional
 from gentrain.contracts.data import Batch, DataSpec
 from gentrain.contracts.model import GenerativeModel

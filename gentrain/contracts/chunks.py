@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -100,16 +99,3 @@ def in_chunks(run: Callable[..., Tensor], n: int, parts: Sequence[Tensor], size:
     return torch.cat(
         [run(min(size, n - start), *(part[start : start + size] for part in parts)) for start in starts]
     )
-
-
-@contextmanager
-def evaluating(*nets: nn.Module) -> Iterator[None]:
-    """Context in which `nets` are in eval mode: no dropout, and BatchNorm keeps its running statistics."""
-    training = [module for net in nets for module in net.modules() if module.training]
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -77,75 +78,209 @@ class CouplingNet(nn.Sequential):
         return super().forward(x.to(memory_format=torch.channels_last))
 
 
-class Coupling(Transform):
-    """One part of the channels is changed, as a function of the other, which stays ([1] section 3.2).
+class Mask(nn.Module, ABC):
+    """Which values of x [B, C, ...] a coupling changes, and which it is given ([2] section 3.4)."""
 
-    With x = (x_a, x_b), of floor(C / 2) and ceil(C / 2) channels: y_a = s(x_b) * x_a + t(x_b), y_b = x_b
-    ([3] table 1).
+    @abstractmethod
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x -> (what is changed, what is given to the network)."""
+
+    @abstractmethod
+    def merge(self, changed: Tensor, given: Tensor) -> Tensor:
+        """What `split` took apart -> x."""
+
+    def of_changed(self, values: Tensor) -> Tensor:
+        """Values like the first of `split`, with zeros at what is not changed."""
+        return values
+
+    @abstractmethod
+    def parts(self, channels: int) -> tuple[int, int]:
+        """C -> channels of what is changed, and of what is given.
+
+        Raises:
+            ValueError: fewer channels than it takes to change some and keep others.
+        """
+
+
+class ChannelMask(Mask):
+    """The first floor(C / 2) channels are changed, the others given; with `second` the other way round.
 
     Args:
-        channels: C of the input [B, C, ...].
-        parameters: of each changed value, P.
-        make_net: (channels of x_b, P * channels of x_a) -> the network that computes s and t.
-
-    Raises:
-        ValueError: fewer than two channels, of which none could depend on another.
+        second: change the second part of the channels.
     """
 
-    def __init__(self, channels: int, parameters: int, make_net: Callable[[int, int], nn.Module]) -> None:
+    def __init__(self, second: bool = False) -> None:
         super().__init__()
+        self.second = second
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x [B, C, ...] -> both parts of the channels."""
+        first, second = x.split([x.shape[1] // 2, x.shape[1] - x.shape[1] // 2], dim=1)
+        return (second, first) if self.second else (first, second)
+
+    def merge(self, changed: Tensor, given: Tensor) -> Tensor:
+        """Both parts of the channels -> x."""
+        return torch.cat([given, changed] if self.second else [changed, given], dim=1)
+
+    def parts(self, channels: int) -> tuple[int, int]:
+        """(floor(C / 2), the others), or the other way round."""
         if channels < 2:
             raise ValueError(f"a coupling needs at least 2 channels, found {channels}")
-        self.sizes = [channels // 2, channels - channels // 2]  # of x_a and x_b
-        self.net = make_net(self.sizes[1], parameters * self.sizes[0])
+        half = channels // 2
+        return (channels - half, half) if self.second else (half, channels - half)
 
 
-class AdditiveCoupling(Coupling):
-    """s = 1: the determinant is 1 ([1] section 3.2).
+class CheckerboardMask(Mask):
+    """Every other position is changed, as the squares of one colour; all channels of it ([2] figure 3, left).
 
-    Args:
-        channels: C of the input [B, C, ...].
-        make_net: (channels of x_b, channels of x_a) -> the network t.
-    """
-
-    def __init__(self, channels: int, make_net: Callable[[int, int], nn.Module]) -> None:
-        super().__init__(channels, 1, make_net)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x [B, C, ...] -> (y, zeros [B])."""
-        a, b = x.split(self.sizes, dim=1)
-        return torch.cat([a + self.net(b), b], dim=1), x.new_zeros(len(x))
-
-    def inverse(self, y: Tensor) -> Tensor:
-        """y [B, C, ...] -> x."""
-        a, b = y.split(self.sizes, dim=1)
-        return torch.cat([a - self.net(b), b], dim=1)
-
-
-class AffineCoupling(Coupling):
-    """s = sigmoid(h + 2), raised to `MIN_SCALE` at least, with h and t from one network ([2], [3]'s code).
+    Both parts keep their positions, with zeros where the other part is.
 
     Args:
-        channels: C of the input [B, C, ...].
-        make_net: (channels of x_b, 2 * channels of x_a) -> the network; its first half is t.
+        odd: change the positions where row + column is odd, else those where it is even.
     """
 
-    def __init__(self, channels: int, make_net: Callable[[int, int], nn.Module]) -> None:
-        super().__init__(channels, 2, make_net)
+    def __init__(self, odd: bool = False) -> None:
+        super().__init__()
+        self.odd = odd
 
-    def _shift_and_scale(self, b: Tensor) -> tuple[Tensor, Tensor]:
-        """x_b -> t and s, both like x_a."""
-        t, h = at_least_float32(self.net(b)).chunk(2, dim=1)
+    def _changes(self, x: Tensor) -> Tensor:
+        """bool [H, W]."""
+        rows, columns = (torch.arange(size, device=x.device) for size in x.shape[-2:])
+        return (rows[:, None] + columns) % 2 == int(self.odd)
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x [B, C, H, W] -> both colours, [B, C, H, W] each."""
+        changes = self._changes(x)
+        return x * changes, x * ~changes
+
+    def merge(self, changed: Tensor, given: Tensor) -> Tensor:
+        """Both colours -> x; what the first has at positions of the second does not count."""
+        return torch.where(self._changes(changed), changed, given)
+
+    def of_changed(self, values: Tensor) -> Tensor:
+        """The values of one colour, [B, C, H, W]."""
+        return values * self._changes(values)
+
+    def parts(self, channels: int) -> tuple[int, int]:
+        """All channels, twice."""
+        return channels, channels
+
+
+class Elementwise(nn.Module, ABC):
+    """How a coupling changes its values, each by numbers that the network computes for it.
+
+    P numbers for each value: the network's output is P groups of channels.
+    """
+
+    #: P.
+    numbers: int
+
+    @abstractmethod
+    def forward(self, a: Tensor, params: Tensor) -> tuple[Tensor, Tensor | None]:
+        """a [B, C, ...], params [B, P * C, ...] -> (a', log |da' / da| like a; None where it is 0)."""
+
+    @abstractmethod
+    def inverse(self, a: Tensor, params: Tensor) -> Tensor:
+        """a' -> a."""
+
+
+class Additive(Elementwise):
+    """a' = a + t: the determinant is 1 ([1] section 3.2)."""
+
+    numbers = 1
+
+    def forward(self, a: Tensor, params: Tensor) -> tuple[Tensor, None]:
+        """a + t."""
+        return a + params, None
+
+    def inverse(self, a: Tensor, params: Tensor) -> Tensor:
+        """a' - t."""
+        return a - params
+
+
+class SigmoidScale(Elementwise):
+    """a' = s a + t, s = sigmoid(h + 2), raised to `MIN_SCALE` at least ([3]'s code); t is the first half."""
+
+    numbers = 2
+
+    def _shift_and_scale(self, params: Tensor) -> tuple[Tensor, Tensor]:
+        t, h = at_least_float32(params).chunk(2, dim=1)
         return t, MIN_SCALE + (1 - MIN_SCALE) * torch.sigmoid(h + 2)
 
+    def forward(self, a: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """s a + t and log s."""
+        t, s = self._shift_and_scale(params)
+        return torch.addcmul(t, a, s), s.log()
+
+    def inverse(self, a: Tensor, params: Tensor) -> Tensor:
+        """(a' - t) / s."""
+        t, s = self._shift_and_scale(params)
+        return (a - t) / s
+
+
+class TanhScale(Elementwise):
+    """a' = exp(l) a + t, l = g tanh(h) with a learnt g for each channel ([2] section 3.3 and appendix A).
+
+    Args:
+        channels: C of what is changed.
+    """
+
+    numbers = 2
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(channels))
+
+    def _shift_and_log_scale(self, params: Tensor) -> tuple[Tensor, Tensor]:
+        t, h = at_least_float32(params).chunk(2, dim=1)
+        return t, self.gain.view(-1, *[1] * (h.ndim - 2)) * torch.tanh(h)
+
+    def forward(self, a: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """exp(l) a + t and l."""
+        t, log_s = self._shift_and_log_scale(params)
+        return torch.addcmul(t, a, log_s.exp()), log_s
+
+    def inverse(self, a: Tensor, params: Tensor) -> Tensor:
+        """(a' - t) exp(-l)."""
+        t, log_s = self._shift_and_log_scale(params)
+        return (a - t) * (-log_s).exp()
+
+
+class Coupling(Transform):
+    """One part of the values is changed, as a function of the other, which stays ([1] section 3.2).
+
+    Args:
+        channels: C of the input [B, C, ...].
+        make_net: (channels that are given, P * channels that are changed) -> the network.
+        change: how a value is changed; a function of the number of changed channels where it learns.
+        mask: which values are changed; None: the first half of the channels.
+
+    Raises:
+        ValueError: channels of which none could depend on another.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        make_net: Callable[[int, int], nn.Module],
+        change: Elementwise | Callable[[int], Elementwise],
+        mask: Mask | None = None,
+    ) -> None:
+        super().__init__()
+        self.mask = mask or ChannelMask()
+        changed, given = self.mask.parts(channels)
+        self.change = change if isinstance(change, Elementwise) else change(changed)
+        self.net = make_net(given, self.change.numbers * changed)
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x [B, C, ...] -> (y, sum log s [B])."""
-        a, b = x.split(self.sizes, dim=1)
-        t, s = self._shift_and_scale(b)
-        return torch.cat([torch.addcmul(t, a, s), b], dim=1), s.log().flatten(1).sum(1)
+        """x [B, C, ...] -> (y, log |det| [B])."""
+        a, b = self.mask.split(x)
+        a, log_scale = self.change(a, self.net(b))
+        if log_scale is None:
+            return self.mask.merge(a, b), x.new_zeros(len(x))
+        return self.mask.merge(a, b), self.mask.of_changed(log_scale).flatten(1).sum(1)
 
     def inverse(self, y: Tensor) -> Tensor:
         """y [B, C, ...] -> x."""
-        a, b = y.split(self.sizes, dim=1)
-        t, s = self._shift_and_scale(b)
-        return torch.cat([(a - t) / s, b], dim=1)
+        a, b = self.mask.split(y)
+        return self.mask.merge(self.change.inverse(a, self.net(b)), b)

@@ -118,9 +118,6 @@ class DCGANGenerator(nn.Sequential):
             ]
             maps //= 2
         super().__init__(*layers, nn.ConvTranspose2d(maps, out_channels, 4, 2, 1), nn.Tanh())
-        #: Floats in the largest activation of one image; mostly `channels` maps of half its height and
-        #: width.
-        self.widest = max(channels * size[0] * size[1] // 4, out_channels * size[0] * size[1], dense)
         initialise(self)
 
 

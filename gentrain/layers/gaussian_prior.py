@@ -1,4 +1,4 @@
-"""Gaussian priors with a learnt mean and scale, as maps to standard normal latents.
+"""Gaussian priors of a flow's values, as maps to standard normal latents.
 
 [1] Kingma & Dhariwal 2018, "Glow: Generative Flow with Invertible 1x1 Convolutions", arXiv:1807.03039,
     and its code, github.com/openai/glow.
@@ -27,7 +27,7 @@ class GaussianPrior(nn.Module, ABC):
 
     @abstractmethod
     def moments(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        """h -> mu and log sigma, which broadcast with z [B, C, H, W]."""
+        """h [B, C', H, W], C' may be 0 -> mu and log sigma, which broadcast with z [B, C, H, W]."""
 
     def whiten(self, z: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """z [B, C, H, W], h [B, C', H, W] -> (eps [B, C, H, W], log |det d eps / dz| [B])."""
@@ -57,6 +57,14 @@ class ConditionalPrior(GaussianPrior):
         """h [B, C', H, W] -> mu and log sigma, [B, C, H, W] each."""
         mu, log_sigma = at_least_float32(self.net(h)).chunk(2, dim=1)
         return mu, _bounded(log_sigma)
+
+
+class StandardPrior(GaussianPrior):
+    """N(0, I): the values are the latents; nothing is learnt."""
+
+    def moments(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Any h -> zeros []."""
+        return h.new_zeros(()), h.new_zeros(())
 
 
 class TopPrior(GaussianPrior):

@@ -189,7 +189,7 @@ def draw(
             old, keep = _by_position(given), _by_position(known)
         for i in _rows(height):
             steps.begin_row()
-            for j in range(width):
+            for j in _columns(width, height):
                 for g in range(channels):
                     level = choose(steps.at(j, g, nothing), u[i, j, g]).to(torch.uint8)
                     if old is not None and keep is not None:
@@ -208,28 +208,30 @@ def draw_naively(
     scale: Scale,
     given: Tensor | None = None,
     known: Tensor | None = None,
+    order: Sequence[int] | None = None,
 ) -> Tensor:
     """The images of `draw`, from the whole network run once for every pixel and colour.
 
-    What `draw` is held against.
+    What `draw` is held against, and how images are drawn in another order.
 
     Args:
         network: pixels [n, C, H, W], scaled -> logits [n, P * C, H, W], P groups of C.
         noise, choose, scale, given, known: as in `draw`.
+        order: positions row * W + column in the order in which they are drawn; None: reading order.
     """
     _, channels, height, width = noise.shape
     images = torch.zeros(noise.shape, dtype=torch.uint8, device=noise.device)
     if given is not None and known is not None:
         images = torch.where(known, given, images)
     with torch.autocast(noise.device.type, enabled=False):
-        for i in _rows(height):
-            for j in range(width):
-                for g in range(channels):
-                    logits = network(scale(images))[:, g::channels, i, j]  # [n, P]
-                    level = choose(logits, noise[:, g, i, j]).to(torch.uint8)
-                    if known is not None:
-                        level = torch.where(known[:, g, i, j], images[:, g, i, j], level)
-                    images[:, g, i, j] = level
+        for position in track(order or range(height * width), "pixel", height * width):
+            i, j = divmod(position, width)
+            for g in range(channels):
+                logits = network(scale(images))[:, g::channels, i, j]  # [n, P]
+                level = choose(logits, noise[:, g, i, j]).to(torch.uint8)
+                if known is not None:
+                    level = torch.where(known[:, g, i, j], images[:, g, i, j], level)
+                images[:, g, i, j] = level
     return images
 
 
@@ -245,21 +247,15 @@ def _one_thread() -> Iterator[None]:
 
 
 def _rows(height: int) -> Iterable[int]:
-    return track(range(height), "row", height)
+    """With a bar where there are several."""
+    return track(range(height), "row", height) if height > 1 else range(height)
+
+
+def _columns(width: int, height: int) -> Iterable[int]:
+    """With a bar in the only row, of a sound."""
+    return range(width) if height > 1 else track(range(width), "sample", width)
 
 
 def _by_position(x: Tensor) -> Tensor:
     """[n, C, H, W] -> [H, W, C, n], so that what one step takes lies together."""
     return x.permute(2, 3, 1, 0).contiguous()
-
-
-def bernoulli_level(logits: Tensor, u: Tensor) -> Tensor:
-    """Level 0 or 1 by the inverse of the distribution function: logits [n, 1] of level 1, u [n] -> [n]."""
-    return torch.sigmoid(-logits[:, 0]) <= u
-
-
-def categorical_level(logits: Tensor, u: Tensor) -> Tensor:
-    """The level by the inverse of the distribution function: logits [n, levels], u [n] in [0, 1) -> [n]."""
-    cumulative = logits.softmax(1).cumsum(1)
-    # Without its last entry, which rounding may leave below u.
-    return (cumulative[:, :-1] <= u[:, None]).sum(1)

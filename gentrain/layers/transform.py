@@ -24,6 +24,26 @@ class Transform(nn.Module, ABC):
         """y -> x with f(x) = y; its log-determinant is minus that of `forward` at x."""
 
 
+class Shift(Transform):
+    """x + by: moves data to around 0, say.
+
+    Args:
+        by: one number.
+    """
+
+    def __init__(self, by: float) -> None:
+        super().__init__()
+        self.by = by
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x -> (x + by, zeros [B])."""
+        return x + self.by, x.new_zeros(len(x))
+
+    def inverse(self, y: Tensor) -> Tensor:
+        """y -> y - by."""
+        return y - self.by
+
+
 class Chain(Transform):
     """f_n(... f_2(f_1(x))); an empty chain is the identity.
 

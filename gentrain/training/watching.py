@@ -10,6 +10,7 @@ from operator import itemgetter
 import torch
 from torch import Tensor, nn
 
+from gentrain.buffers import buffers_kept
 from gentrain.contracts import Batch, GenerativeModel, HasLikelihood, Invertible, Reconstructs, Samples
 from gentrain.images import grid, rows_of_eight
 from gentrain.metrics.likelihood import evaluate_likelihood
@@ -31,22 +32,6 @@ def looking(model: GenerativeModel, seed: int, device: torch.device) -> Iterator
             yield model
     finally:
         model.train(mode)
-
-
-@contextmanager
-def buffers_kept(model: nn.Module) -> Iterator[None]:
-    """Whatever is done to the buffers of `model` inside, written or replaced, is undone in the end."""
-    kept = [
-        (module, name, buffer, buffer.clone())
-        for module in model.modules()
-        for name, buffer in module.named_buffers(recurse=False)
-    ]
-    try:
-        yield
-    finally:
-        for module, name, buffer, value in kept:
-            buffer.copy_(value)
-            setattr(module, name, buffer)
 
 
 def examines(model: GenerativeModel) -> bool:

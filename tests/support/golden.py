@@ -105,8 +105,9 @@ def shown(place: Path | str) -> dict[str, Any]:
         found["samples"] = tensor_hash(model.sample(8))
     if isinstance(model, HasLikelihood):
         pixels = torch.arange(8 * model.spec.dims).view(8, *model.spec.shape) * 7 % model.spec.levels
-        label = torch.arange(8) % model.spec.classes
-        found["log_likelihood"] = model.log_likelihood(pixels.to(torch.uint8), label)[0].tolist()
+        batch = gentrain.Batch(pixels.to(torch.uint8), torch.arange(8) % model.spec.classes)
+        log_p, _ = model.log_likelihood(batch.x, condition=model.condition_in(batch))
+        found["log_likelihood"] = log_p.tolist()
     torch.set_num_threads(threads)
     return found
 

@@ -12,12 +12,14 @@ generator's. In [1] its probability that an image is real is the sigmoid of that
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu, softplus
+
+from gentrain.layers.settings import check_choice
 
 
 @dataclass(frozen=True)
@@ -84,24 +86,36 @@ def minus_mean(fake: Tensor) -> Tensor:
     return -fake.mean()
 
 
-def gradient_penalty(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+def gradient_penalty(
+    discriminator: nn.Module, real: Tensor | Sequence[Tensor], fake: Tensor | Sequence[Tensor]
+) -> Tensor:
     """E (|grad D(y)|_2 - 1)^2 at y between real and fake images, the last term of [5] equation 3.
 
     y = e x + (1 - e) G(z) with e ~ U[0, 1] for each example. At least float32 and without autocast: half
     precision has too few digits for a gradient of a gradient.
 
     Args:
-        discriminator: [B, C, H, W] -> [B], each output a function of its own image alone.
-        real, fake: [B, C, H, W].
+        discriminator: what it is shown, [B, ...] each -> [B], each output a function of its example alone.
+        real, fake: what it is shown. Of several tensors the gradient is that of all numbers together; those
+            that are not floating (labels, captions) are the same in both, and given as they are.
     """
     dtype = next(discriminator.parameters()).dtype
-    real, fake = real.to(dtype), fake.to(dtype)
-    e = torch.rand(len(real), 1, 1, 1, dtype=dtype, device=real.device)
-    y = torch.lerp(fake, real, e).detach().requires_grad_()
-    with torch.autocast(real.device.type, enabled=False):
-        output = discriminator(y)
-        (gradient,) = torch.autograd.grad(output.sum(), y, create_graph=True)
-        return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+    pairs = list(zip(*((part,) if isinstance(part, Tensor) else part for part in (real, fake)), strict=True))
+    first = pairs[0][0]
+    e = torch.rand(len(first), 1, 1, 1, dtype=dtype, device=first.device)
+    shown, moving = [], []
+    for a, b in pairs:
+        if a.is_floating_point():
+            between = torch.lerp(b.to(dtype), a.to(dtype), e.view(-1, *[1] * (a.ndim - 1)))
+            moving.append(between.detach().requires_grad_())
+            shown.append(moving[-1])
+        else:
+            shown.append(a)
+    with torch.autocast(first.device.type, enabled=False):
+        output = discriminator(*shown)
+        gradients = torch.autograd.grad(output.sum(), moving, create_graph=True)
+        gradient = torch.cat([part.flatten(1) for part in gradients], dim=1)
+        return (gradient.norm(dim=1) - 1).square().mean()
 
 
 #: The objectives by name. Probabilities saturate at 0 and 1, and so do least squares, whose best
@@ -115,12 +129,11 @@ OBJECTIVES: dict[str, Objective] = {
 }
 
 
-def objective(name: str) -> Objective:
+def objective_named(name: str) -> Objective:
     """The objective `name`, one of `OBJECTIVES`.
 
     Raises:
         ValueError: an unknown name.
     """
-    if name not in OBJECTIVES:
-        raise ValueError(f"model.objective must be one of {', '.join(OBJECTIVES)}, found {name!r}")
+    check_choice("objective", name, tuple(OBJECTIVES))
     return OBJECTIVES[name]

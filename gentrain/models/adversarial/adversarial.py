@@ -1,0 +1,213 @@
+"""What adversarial models share: a generator and a discriminator that learn in turns.
+
+[1] Goodfellow et al. 2014, "Generative Adversarial Networks", arXiv:1406.2661.
+[2] Gulrajani et al. 2017, "Improved Training of Wasserstein GANs", arXiv:1704.00028.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from gentrain.buffers import buffers_kept
+from gentrain.contracts import Batch, DataSpec, LatentsToImages, Samples, Turn
+from gentrain.layers.precision import at_least_float32
+from gentrain.layers.settings import check_choice, check_positive
+from gentrain.models.adversarial.objectives import gradient_penalty, objective_named
+
+#: A generator has collapsed where `diversity` had reached the first number and falls below the second. Two
+#: images in equal shares have about half of the variance of all images, hence a `diversity` of about 0.7; at
+#: 0.25 it is a sixteenth. A low one alone says nothing: with small initial weights every run starts at 0.25
+#: or less, and stays there where the discriminator tells all images apart.
+DIVERSE, COLLAPSED = 0.5, 0.25
+LATENTS = ("gaussian", "uniform")
+
+#: What a discriminator is shown of a batch: images, and what belongs to each of them.
+Shown = tuple[Tensor, ...]
+
+
+class Adversarial(Samples, LatentsToImages):
+    """A generator G(z) against a discriminator D(x) [1].
+
+    A step is the discriminator's turn, then in every `n_critic`-th step the generator's, each on the same
+    images and with noise of its own. A turn moves no parameter, no gradient and no buffer of the other
+    player: the other one's BatchNorm layers normalise with the batch at hand, as always in training, but
+    their running statistics stay, and so do spectral norm's vectors. The discriminator's statistics are of
+    its own turn (first the real batch, then the fake one), the generator's of its own.
+
+    A member sets `generator` and `discriminator`, and says by `contestants` what the discriminator is shown,
+    by `extra` what a turn minimises besides, by `players` which networks move in it.
+
+    Args:
+        spec: what the images are.
+        latent_dim: D, the number of latent dimensions.
+        latent: prior over z: gaussian, N(0, I), or uniform on [-1, 1]^D.
+        objective: one of `objectives.OBJECTIVES`.
+        penalty_weight: lambda of [2] equation 3; objectives that are not penalised ignore it.
+        n_critic: the discriminator's turns per turn of the generator.
+
+    Raises:
+        ValueError: a setting out of its range.
+    """
+
+    merit = None
+    lacks: ClassVar[Mapping[str, str]] = {
+        "eval": "it is an implicit model, a sampler without a density p(x)",
+        "reconstruct": "it maps latents to images and has no encoder back",
+        "interpolate between images": "it has no encoder; without images= latents are drawn from the prior",
+        "encode": "it maps latents to images and has no encoder back",
+        "arithmetic with images": "it has no encoder; without images= latents are drawn from the prior",
+    }
+
+    #: z [B, D], and the condition of a conditional member -> images [B, C, H, W] in [-1, 1].
+    generator: nn.Module
+    #: What it is shown -> [B], the higher the more real.
+    discriminator: nn.Module
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        latent_dim: int,
+        latent: str,
+        objective: str,
+        penalty_weight: float,
+        n_critic: int,
+    ) -> None:
+        super().__init__(spec)
+        check_choice("latent", latent, LATENTS)
+        check_positive("latent_dim", latent_dim)
+        check_positive("n_critic", n_critic)
+        if not (math.isfinite(penalty_weight) and penalty_weight >= 0):
+            raise ValueError(f"model.penalty_weight must be at least 0, found {penalty_weight}")
+        self.objective = objective_named(objective)
+        self.penalty_weight = penalty_weight
+        self.n_critic = n_critic
+        self.latent_dim = latent_dim
+        self.latent_prior = "gaussian" if latent == "gaussian" else "uniform"
+        self._most_diverse = 0.0  # the largest `diversity` that `warnings` has seen in this session
+
+    # What a member may say
+
+    def players(self) -> dict[str, list[nn.Module]]:
+        """{turn: the networks that move in it}."""
+        return {"discriminator": [self.discriminator], "generator": [self.generator]}
+
+    def contestants(self, batch: Batch) -> tuple[Shown, Shown]:
+        """What the discriminator is shown of `batch`, and as many fakes: the images first."""
+        y = self.given(batch)
+        real = self.scaled(batch.x)
+        return (real, *y), (self.generator(self._prior_draws(len(real), *y), *y), *y)
+
+    def extra(
+        self, turn: str, batch: Batch, real: Shown, fake: Shown
+    ) -> tuple[Tensor | None, dict[str, Tensor]]:
+        """What `turn` minimises besides its objective, None: nothing; and what it logs."""
+        return None, {}
+
+    # Learning
+
+    def turns(self) -> list[Turn]:
+        """The discriminator's, then the generator's; [1] algorithm 1."""
+        nets, twice = self.players(), self.objective.penalised
+        return [
+            Turn("discriminator", nets["discriminator"], self.discriminator_loss, double_backward=twice),
+            Turn("generator", nets["generator"], self.generator_loss, every=self.n_critic),
+        ]
+
+    def judged(self, shown: Shown) -> Tensor:
+        """The discriminator's output [B], in float32 at least."""
+        return at_least_float32(self.discriminator(*shown))
+
+    def discriminator_loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """The discriminator's objective on a batch of images and as many of the generator's.
+
+        Logs `d_real` and `d_fake`, the means of D over what is real and fake: probabilities where the
+        objective has them, outputs else; and `penalty` where there is one, before its weight.
+        """
+        with torch.no_grad(), buffers_kept(*self.players()["generator"]):
+            real, fake = self.contestants(batch)
+        d_real, d_fake = self.judged(real), self.judged(fake)
+        loss = self.objective.discriminator(d_real, d_fake)
+        terms = {"d_real": self.objective.logged(d_real), "d_fake": self.objective.logged(d_fake)}
+        if self.objective.penalised:
+            with buffers_kept(self.discriminator):
+                penalty = gradient_penalty(self.discriminator, real, fake)
+            loss = loss + self.penalty_weight * penalty
+            terms["penalty"] = penalty
+        return self._with_extra("discriminator", loss, terms, batch, real, fake)
+
+    def generator_loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """The generator's objective on as many draws as there are images.
+
+        Logs `diversity`, how much the draws vary: the mean over pixels of their standard deviation over
+        the batch, relative to the images'. 0: all are the same; about 1: as different as the images.
+        """
+        real, fake = self.contestants(batch)
+        with buffers_kept(*self.players()["discriminator"]):
+            loss = self.objective.generator(self.judged(fake))
+            with torch.no_grad():
+                terms = {"diversity": _spread(fake[0]) / _spread(real[0])}
+            return self._with_extra("generator", loss, terms, batch, real, fake)
+
+    def _with_extra(
+        self, turn: str, loss: Tensor, terms: dict[str, Tensor], batch: Batch, real: Shown, fake: Shown
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        more, more_terms = self.extra(turn, batch, real, fake)
+        return loss if more is None else loss + more, {**terms, **more_terms}
+
+    # Being watched
+
+    def examine(self, batch: Batch) -> dict[str, Tensor]:
+        """`diversity`, as the generator's turn logs it, of as many samples as there are images in `batch`.
+
+        None for a single image, or images that are all alike.
+        """
+        with torch.no_grad():
+            real = _spread(self.scaled(batch.x))
+            if not real:
+                return {}
+            drawn = self.sample(len(batch.x), condition=self.condition_in(batch))
+            return {"diversity": _spread(self.scaled(drawn)) / real}
+
+    def warnings(self, figures: Mapping[str, float]) -> list[str]:
+        """A line where the discriminator has won, and one where the samples have become all alike."""
+        found = []
+        d_real = figures.get("loss/discriminator/d_real", math.nan)
+        d_fake = figures.get("loss/discriminator/d_fake", math.nan)
+        limits = self.objective.saturation
+        if limits is not None and d_real > limits[0] and d_fake < limits[1]:
+            found.append(
+                f"the discriminator tells all images apart (d_real above {limits[0]}, d_fake below "
+                f"{limits[1]}) and the generator learns little from it; lower optim.discriminator.lr, or "
+                "set model.objective=wgan_gp model.n_critic=5"
+            )
+        diversity = figures.get("loss/generator/diversity", math.nan)
+        if diversity > self._most_diverse:  # false for not-a-number
+            self._most_diverse = diversity
+        if self._most_diverse >= DIVERSE and diversity < COLLAPSED:
+            found.append(
+                f"the samples have become nearly all alike (diversity below {COLLAPSED} of the images'): the "
+                "generator has collapsed; lower optim.generator.lr, or set model.objective=wgan_gp "
+                "model.n_critic=5"
+            )
+        return found
+
+    # Capabilities
+
+    def _sample(self, n: int, temperature: float, *y: Tensor) -> Tensor:
+        """From z = temperature * a draw from the prior."""
+        return self._latents_to_images(temperature * self._prior_draws(n, *y), *y)
+
+    def _latents_to_images(self, z: Tensor, *y: Tensor) -> Tensor:
+        """The level nearest to each pixel of G(z)."""
+        return self.levels_of(self.generator(z, *y))
+
+
+def _spread(images: Tensor) -> Tensor:
+    """[B, C, H, W] -> the mean over pixels of their standard deviation over the batch."""
+    return images.std(0, correction=0).mean()

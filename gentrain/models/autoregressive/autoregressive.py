@@ -1,0 +1,158 @@
+"""What autoregressive models share: p(x) = prod_i p(x_i | x_1, ..., x_(i-1)), over pixel values in an order.
+
+van den Oord, Kalchbrenner & Kavukcuoglu 2016, "Pixel Recurrent Neural Networks", arXiv:1601.06759, section 2.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from gentrain.contracts import Batch, Completes, DataSpec, HasLikelihood, Samples, check_draws
+from gentrain.distributions import Pixels
+from gentrain.layers.raster import Canvas, Incremental, draw, draw_naively
+
+
+class Autoregressive(Samples, HasLikelihood, Completes):
+    """A model whose `params` gives the parameters of each pixel value from the pixel values before it.
+
+    A member computes `params`; where its layers can be computed position by position, it gives them in
+    `incremental` too, and images are drawn with every activation computed once. `y`, where a method takes
+    it, is the condition of each image of a conditional member.
+
+    Args:
+        spec: what the images are.
+        pixels: p(x_i | ...).
+    """
+
+    lacks: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("reconstruct", "interpolate", "arithmetic", "encode"),
+        "it has no latents, each pixel is drawn given those before it",
+    )
+
+    #: Positions row * W + column in the order in which they are drawn, colours in turn in each; None: reading
+    #: order, the only one that `incremental` knows.
+    order: Sequence[int] | None = None
+
+    def __init__(self, spec: DataSpec, pixels: Pixels) -> None:
+        super().__init__(spec)
+        self.pixels = pixels
+
+    def params(self, x: Tensor, *y: Tensor) -> Tensor:
+        """x [B, C, H, W] in [-1, 1] -> the parameters of each pixel value, [B, P * C, H, W], P groups of C.
+
+        Those of a pixel value may depend on the values before it alone.
+        """
+        raise TypeError(f"{type(self).__name__} does not define params()")
+
+    def incremental(self, canvas: Canvas, *y: Tensor) -> Incremental:
+        """`params` position by position; without it images are drawn by `params`, once per pixel value."""
+        raise TypeError(f"{type(self).__name__} does not define incremental()")
+
+    # Learning
+
+    def _log_prob(self, x: Tensor, *y: Tensor) -> Tensor:
+        """log p(x), x uint8 [B, C, H, W] -> [B] in nats; nothing here waits for the device."""
+        return self.pixels.distribution(self.params(self.scaled(x), *y)).log_prob(x)
+
+    def loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """-log p(x) in nats per image, averaged over the batch; also in bits per pixel value."""
+        nats = -self._log_prob(batch.x, *self.given(batch)).mean()
+        return nats, {"bits_per_dim": nats.detach() / (self.spec.dims * math.log(2))}
+
+    def _log_likelihood(self, x: Tensor, samples: int | None, *y: Tensor) -> Tensor:
+        return self._log_prob(x, *y)
+
+    # Drawing
+
+    def sample_from(
+        self,
+        noise: Tensor,
+        temperature: float = 1.0,
+        given: Tensor | None = None,
+        known: Tensor | None = None,
+        naive: bool = False,
+        condition: Tensor | None = None,
+    ) -> Tensor:
+        """Images as a function of the noise.
+
+        Args:
+            noise: u [n, C, H, W], uniform on [0, 1), of the model's dtype.
+            temperature: below 1 draws more typical values, of each pixel given those before it.
+            given: uint8 [n, C, H, W], pixels that are not drawn; None: all are.
+            known: bool [n, C, H, W], where `given` counts.
+            naive: run the whole network for every pixel value: the same images, for comparison.
+            condition: of each image, for a model that takes one.
+
+        Returns:
+            uint8 [n, C, H, W].
+
+        Raises:
+            ValueError: temperature not above 0 or not finite, noise of another shape, or a condition that the
+                model does not take.
+        """
+        check_draws(len(noise), temperature)
+        if tuple(noise.shape[1:]) != self.spec.shape or noise.ndim != 4:
+            expected = ", ".join(map(str, self.spec.shape))
+            raise ValueError(f"noise must be [n, {expected}], found {list(noise.shape)}")
+        y = self._checked(condition, len(noise))
+        return self._drawn(noise, temperature, *y, given=given, known=known, naive=naive)
+
+    def _sample(self, n: int, temperature: float, *y: Tensor) -> Tensor:
+        return self._drawn(self._noise(n), temperature, *y)
+
+    def _complete(self, x: Tensor, known: Tensor, *y: Tensor) -> Tensor:
+        """Exact draws from p(unknown | known) where all that is known comes first in the order (`note`)."""
+        return self._drawn(self._noise(len(x)), 1.0, *y, given=x, known=known)
+
+    def note(self, known: Tensor) -> str | None:
+        """That what is known after a pixel does not inform it, where there is such a thing."""
+        in_turn = known.permute(0, 2, 3, 1).flatten(1, 2)  # [B, H * W, C]
+        if self.order is not None:
+            in_turn = in_turn[:, list(self.order)]
+        in_turn = in_turn.flatten(1)
+        drawn_before = (~in_turn).cumsum(1) > 0
+        if not bool((in_turn & drawn_before).any()):
+            return None
+        how = "in reading order" if self.order is None else "in an order of its own"
+        return f"the model goes pixel by pixel {how}: what is known after a pixel cannot inform it"
+
+    def _noise(self, n: int) -> Tensor:
+        """Uniform on [0, 1), one number for each pixel value of `n` images."""
+        return torch.rand(n, *self.spec.shape, dtype=self._like.dtype, device=self._like.device)
+
+    def _drawn(
+        self,
+        noise: Tensor,
+        temperature: float,
+        *y: Tensor,
+        given: Tensor | None = None,
+        known: Tensor | None = None,
+        naive: bool = False,
+    ) -> Tensor:
+        choose = partial(self.pixels.level, temperature=temperature)
+        if self._in_steps and not naive:
+            steps = lambda canvas: self.incremental(canvas, *y)  # noqa: E731
+            return draw(steps, noise, choose, self.scaled, given, known)
+        network = lambda x: self.params(x, *y)  # noqa: E731
+        return draw_naively(network, noise, choose, self.scaled, given, known, self.order)
+
+    @property
+    def _in_steps(self) -> bool:
+        """Whether the model has an `incremental` of its own, which goes in its order."""
+        return type(self).incremental is not Autoregressive.incremental and self.order is None
+
+    def _measure_sample(self, n: int, *y: Tensor) -> object:
+        """The first two rows: drawing the others takes the same memory again."""
+        noise = self._noise(n)
+        if self._in_steps:
+            return noise, self._drawn(noise[:, :, :2], 1.0, *y)
+        return noise, self.params(2 * noise - 1, *y)
+
+    def _measure_complete(self, x: Tensor, known: Tensor, *y: Tensor) -> object:
+        return self._measure_sample(len(x), *y)
