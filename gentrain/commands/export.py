@@ -21,6 +21,7 @@ from gentrain.config import conform
 from gentrain.contracts import GenerativeModel, LatentsToImages, Samples
 from gentrain.errors import UserError
 from gentrain.files import expanded, write_text
+from gentrain.formerly import settings_of_now
 from gentrain.images import draw_png, grid
 from gentrain.schemas import ExportConfig
 from gentrain.training import provenance
@@ -120,10 +121,11 @@ def described(loaded: Loaded, weights: Mapping[str, Any], averaged: bool) -> dic
         if (root := usual_root(loaded)) is not None:
             run["dataset"]["root"] = root
     record = loaded.state.get("data")
+    model: Any = OmegaConf.to_container(loaded.config.model, resolve=True)
     return {
         "format": exported.FORMAT,
         "gentrain": __version__,
-        "model": OmegaConf.to_container(loaded.config.model, resolve=True),
+        "model": settings_of_now(model),
         "spec": loaded.model.spec.to_dict(),
         "step": loaded.step,
         "averaged": averaged,
