@@ -245,10 +245,28 @@ def target_class(target: Any, base: type[T], where: str, trust: Sequence[str] = 
 
 
 def settings_of(cls: type, given: int) -> dict[str, inspect.Parameter]:
-    """The constructor parameters of `cls` that config may set: all but self and the `given` first."""
-    parameters = list(inspect.signature(cls).parameters.values())[given:]
+    """The constructor parameters of `cls` that config may set: all but self and the `given` first.
+
+    A constructor that passes `**settings` on takes those of its base too.
+    """
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return {p.name: p for p in parameters if p.kind in named}
+    found: dict[str, inspect.Parameter] = {}
+    for constructed in constructors(cls):
+        parameters = list(inspect.signature(constructed).parameters.values())[given:]
+        found = {p.name: p for p in parameters if p.kind in named} | found
+    return found
+
+
+def constructors(cls: type) -> list[type]:
+    """`cls`, and those of its bases to whose constructors `**settings` are passed on."""
+    found = []
+    for base in cls.__mro__:
+        if base is cls or "__init__" in vars(base):
+            found.append(base)
+            kinds = [p.kind for p in inspect.signature(base).parameters.values()]
+            if inspect.Parameter.VAR_KEYWORD not in kinds:
+                break
+    return found
 
 
 def build(base: type[T], node: Any, where: str, *given: Any, trust: Sequence[str] = ()) -> T:
@@ -343,7 +361,9 @@ def check_types(cls: type, settings: Mapping[str, Any], where: str) -> None:
     """
     import typeguard
 
-    hints = typing.get_type_hints(inspect.getattr_static(cls, "__init__"))
+    hints: dict[str, Any] = {}
+    for constructed in constructors(cls):
+        hints = typing.get_type_hints(inspect.getattr_static(constructed, "__init__")) | hints
     for name, value in settings.items():
         if name not in hints:
             continue

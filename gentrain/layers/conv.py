@@ -119,10 +119,6 @@ class ConvDecoder(nn.Module):
             nn.Unflatten(1, (channels[-1], top_height, top_width)),
         )
         widths = [*reversed(channels), out_channels]
-        #: Floats in the largest feature map of one image: a stage's output, before it is cut.
-        self.widest = max(
-            4 * h * w * width for width, (h, w) in zip(widths[1:], reversed(self.sizes[1:]), strict=True)
-        )
         # Kernel 4 with stride 2 overlaps evenly: kernel 3 would leave a chequerboard.
         self.ups = nn.ModuleList(nn.ConvTranspose2d(w_in, w_out, 4, 2, 1) for w_in, w_out in pairwise(widths))
         self.activations = nn.ModuleList(activation(activation_name) for _ in channels[1:])

@@ -10,20 +10,16 @@ from torch import Tensor, nn
 
 from gentrain.layers.conv import ConvDecoder, ConvEncoder
 from gentrain.layers.mlp import MLP
-from gentrain.layers.settings import check_positive
+from gentrain.layers.settings import check_choice, check_positive
 
 NETWORKS = ("linear", "mlp", "conv")
 
 
 class EncoderDecoder(NamedTuple):
-    """encoder: [B, C, H, W] in [-1, 1] -> [B, codes]; decoder: [B, latents] -> [B, out_channels, H, W].
-
-    widest: floats in the largest hidden activation of one image.
-    """
+    """encoder: [B, C, H, W] in [-1, 1] -> [B, codes]; decoder: [B, latents] -> [B, out_channels, H, W]."""
 
     encoder: nn.Module
     decoder: nn.Module
-    widest: int
 
 
 class FlattenToUnit(nn.Flatten):
@@ -71,8 +67,7 @@ def encoder_decoder(
         ValueError: an unknown network, images too small for it, or a setting out of its range; the
             message names the key below `model.`.
     """
-    if network not in NETWORKS:
-        raise ValueError(f"model.network must be one of {', '.join(NETWORKS)}, found {network!r}")
+    check_choice("network", network, NETWORKS)
     if network == "conv":
         return _convolutional(shape, codes, latents, start, channels, hidden, activation_name, dropout)
     if network == "linear":
@@ -86,7 +81,6 @@ def encoder_decoder(
     return EncoderDecoder(
         nn.Sequential(FlattenToUnit() if black_is_zero else nn.Flatten(), encoder),
         nn.Sequential(decoder, nn.Unflatten(1, (len(start), height, width))),
-        max([latents, *hidden]),
     )
 
 
@@ -115,7 +109,7 @@ def _convolutional(
     encoder = ConvEncoder(shape, channels, hidden[0], codes, activation_name, dropout)
     decoder = ConvDecoder(latents, (len(start), height, width), channels, hidden[0], activation_name)
     _start_output(decoder.output, start)
-    return EncoderDecoder(encoder, decoder, decoder.widest)
+    return EncoderDecoder(encoder, decoder)
 
 
 @torch.no_grad()

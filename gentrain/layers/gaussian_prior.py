@@ -12,10 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from gentrain.layers.coupling import ZeroConv2d
+from gentrain.layers.gaussian import bounded
 from gentrain.layers.precision import at_least_float32
-
-#: |log sigma| stays below this, so that no precision overflows.
-LOG_SIGMA_BOUND = 7.0
 
 
 class GaussianPrior(nn.Module, ABC):
@@ -56,7 +54,7 @@ class ConditionalPrior(GaussianPrior):
     def moments(self, h: Tensor) -> tuple[Tensor, Tensor]:
         """h [B, C', H, W] -> mu and log sigma, [B, C, H, W] each."""
         mu, log_sigma = at_least_float32(self.net(h)).chunk(2, dim=1)
-        return mu, _bounded(log_sigma)
+        return mu, bounded(log_sigma)
 
 
 class StandardPrior(GaussianPrior):
@@ -81,9 +79,4 @@ class TopPrior(GaussianPrior):
 
     def moments(self, h: Tensor) -> tuple[Tensor, Tensor]:
         """Any h -> mu and log sigma, [C, 1, 1] each."""
-        return self.mu, _bounded(self.log_sigma)
-
-
-def _bounded(log_sigma: Tensor) -> Tensor:
-    """A smooth bound has a gradient everywhere."""
-    return LOG_SIGMA_BOUND * torch.tanh(log_sigma / LOG_SIGMA_BOUND)
+        return self.mu, bounded(self.log_sigma)

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gentrain.contracts import Batch, DataSpec, GenerativeModel, ImagesToLatents, check_images
+from gentrain.contracts import Batch, DataSpec, ImagesToLatents
 from gentrain.layers.encoder_decoder import encoder_decoder
 from gentrain.layers.settings import check_positive
 
 
-class AE(GenerativeModel, ImagesToLatents):
+class AE(ImagesToLatents):
     """x' = decoder(encoder(x)), trained on the squared error |x' - x|^2 of pixels in [0, 1] [2].
 
     With `network=linear` its minimum is the error of PCA with as many components as there are latent
@@ -56,7 +56,7 @@ class AE(GenerativeModel, ImagesToLatents):
     ) -> None:
         super().__init__(spec)
         check_positive("latent_dim", latent_dim)
-        self._latent_dim = latent_dim
+        self.latent_dim = latent_dim
         networks = encoder_decoder(
             network,
             spec.shape,
@@ -69,18 +69,9 @@ class AE(GenerativeModel, ImagesToLatents):
         )
         self.encoder, self.decoder = networks.encoder, networks.decoder
 
-    @property
-    def latent_dim(self) -> int:
-        """D, the number of latent dimensions."""
-        return self._latent_dim
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        return next(self.parameters()).dtype
-
     def _pixels(self, x: Tensor) -> Tensor:
         """uint8 [B, C, H, W] -> the same in [0, 1]."""
-        return x.to(self._dtype) / (self.spec.levels - 1)
+        return x.to(self._like.dtype) / (self.spec.levels - 1)
 
     def loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The squared error of pixels in [0, 1], summed over an image and averaged over the batch."""
@@ -90,24 +81,11 @@ class AE(GenerativeModel, ImagesToLatents):
         loss = squared_error.mean()
         return loss, {"mse": loss.detach() / self.spec.dims}
 
-    @torch.no_grad()
-    def images_to_latents(self, x: Tensor) -> Tensor:
-        """x uint8 [B, C, H, W] -> the code, [B, D].
-
-        Raises:
-            ValueError: images that the model was not built for.
-        """
-        check_images(x, self.spec)
+    def _images_to_latents(self, x: Tensor, *y: Tensor) -> Tensor:
+        """The code."""
         return self.encoder(self._pixels(x))
 
-    @torch.no_grad()
-    def latents_to_images(self, z: Tensor) -> Tensor:
-        """z [B, D] -> uint8 [B, C, H, W], the nearest level of each pixel.
-
-        Raises:
-            ValueError: z of another shape.
-        """
-        if z.ndim != 2 or z.shape[1] != self.latent_dim:
-            raise ValueError(f"latents must be [B, {self.latent_dim}], found {list(z.shape)}")
-        pixels = self.decoder(z.to(self._dtype)).clamp(0, 1)
+    def _latents_to_images(self, z: Tensor, *y: Tensor) -> Tensor:
+        """The nearest level of each pixel."""
+        pixels = self.decoder(z).clamp(0, 1)
         return (pixels * (self.spec.levels - 1)).round().to(torch.uint8)

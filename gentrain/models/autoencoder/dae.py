@@ -14,25 +14,15 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent
 
-from gentrain.contracts import (
-    Batch,
-    DataSpec,
-    GenerativeModel,
-    ImagesToLatents,
-    Samples,
-    check_draws,
-    check_images,
-    refuse_label,
-)
-from gentrain.distributions import pixel_distribution, pixel_parameters
+from gentrain.contracts import Batch, DataSpec, ImagesToLatents, Samples
+from gentrain.distributions import Pixels
 from gentrain.layers.encoder_decoder import encoder_decoder
 from gentrain.layers.settings import check_positive
-from gentrain.models.autoencoder import vae
 from gentrain.models.autoencoder.corruption import corruption as corruption_of
 from gentrain.progress import track
 
 
-class DAE(GenerativeModel, Samples, ImagesToLatents):
+class DAE(Samples, ImagesToLatents):
     """Learns p(x|x~), what a corrupted image x~ ~ C(x~|x) was; by this alone it knows p(x).
 
     The chain x~ ~ C(x~|x), x ~ p(x|x~) has a stationary distribution, and as p(x|x~) is learnt better
@@ -87,33 +77,23 @@ class DAE(GenerativeModel, Samples, ImagesToLatents):
         check_positive("latent_dim", latent_dim)
         check_positive("walkback", walkback)
         check_positive("chain_steps", chain_steps)
-        self._latent_dim = latent_dim
+        self.latent_dim = latent_dim
         self._corruption = corruption_of(corruption, level)
+        self.pixels = Pixels.of(likelihood, spec.levels, mixtures)
         networks = encoder_decoder(
             network,
             spec.shape,
             codes=latent_dim,
             latents=latent_dim,
-            start=vae.start_of_pixels(spec, likelihood, mixtures),
+            start=self.pixels.start(spec.shape[0]),
             channels=channels,
             hidden=hidden,
             activation_name=activation,
         )
-        self.encoder, self.decoder = networks.encoder, networks.decoder
+        self.encoder, self.decoder = networks
         self.walkback = walkback
         self.chain_steps = chain_steps
-        self.likelihood = likelihood
-        self.mixtures = mixtures
         self.sample_pixels = sample_pixels
-        parameters = pixel_parameters(likelihood, spec.levels, mixtures) * spec.dims
-        self._floats_per_image = 4 * networks.widest + 8 * parameters
-
-    @property
-    def latent_dim(self) -> int:
-        """D, units of the code."""
-        return self._latent_dim
-
-    # The paper.
 
     def corrupt(self, x: Tensor) -> Tensor:
         """x [B, C, H, W] in 0 .. levels-1 -> x~ ~ C(x~|x), with 0 .. 1 for the range of the levels."""
@@ -124,7 +104,7 @@ class DAE(GenerativeModel, Samples, ImagesToLatents):
         return self._likelihood(self.encoder(2 * corrupted - 1))
 
     def _likelihood(self, code: Tensor) -> Independent:
-        return pixel_distribution(self.decoder(code), self.likelihood, self.spec.levels, self.mixtures)
+        return self.pixels.distribution(self.decoder(code))
 
     def loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """-log p(x|x~) in nats per image, averaged over the batch and over `walkback` steps of the chain.
@@ -140,63 +120,50 @@ class DAE(GenerativeModel, Samples, ImagesToLatents):
                 state = p.sample()
         return torch.stack(errors).mean(), {"first": errors[0].detach(), "last": errors[-1].detach()}
 
-    # What commands ask for.
+    # Capabilities
 
-    @torch.no_grad()
-    def sample(self, n: int, label: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+    def sample(
+        self,
+        n: int,
+        temperature: float = 1.0,
+        *,
+        condition: Tensor | None = None,
+        label: Tensor | None = None,
+    ) -> Tensor:
         """`n` images, uint8 [n, C, H, W], from as many chains of `chain_steps` steps that start from noise.
 
         Raises:
-            ValueError: a label, a temperature other than 1, or n below 0.
+            ValueError: as in `Samples.sample`; a temperature other than 1.
         """
-        refuse_label(self, label)
         if temperature != 1:
             raise ValueError(f"temperature must be 1, found {temperature}: the chain has no latent noise")
-        check_draws(n)
-        at_once = max(1, vae.CHUNK_BYTES // (self._floats_per_image * self._like.element_size()))
-        images = torch.empty(n, *self.spec.shape, dtype=torch.uint8, device=self._like.device)
-        for start in range(0, n, at_once):
-            images[start : start + at_once] = self._chain(min(at_once, n - start))
-        return images
+        return super().sample(n, condition=condition, label=label)
 
-    def _chain(self, n: int) -> Tensor:
-        """The ends of `n` chains, [n, C, H, W]."""
+    def _sample(self, n: int, temperature: float, *y: Tensor) -> Tensor:
+        return self._chain(n, self.chain_steps)
+
+    def _measure_sample(self, n: int, *y: Tensor) -> object:
+        return self._chain(n, 1)
+
+    def _chain(self, n: int, steps: int) -> Tensor:
+        """The ends of `n` chains, uint8 [n, C, H, W]."""
         state = torch.randint(0, self.spec.levels, (n, *self.spec.shape), device=self._like.device)
-        for _ in track(range(self.chain_steps), "step"):
+        for _ in track(range(steps), "step"):
             p = self.restore(self.corrupt(state))
             state = p.sample()
-        return state if self.sample_pixels else p.mean.round()
+        return (state if self.sample_pixels else p.mean.round()).to(torch.uint8)
 
-    @torch.no_grad()
-    def reconstructions(self, batch: Batch) -> dict[str, Tensor]:
-        """{"corrupted", "restored", "clean"}: what is shown of a batch, uint8 [B, C, H, W] each.
-
-        Raises:
-            ValueError: images that the model was not built for.
-        """
-        check_images(batch.x, self.spec)
+    def _reconstructions(self, batch: Batch) -> dict[str, Tensor]:
+        """{"corrupted", "restored", "clean"}."""
         corrupted = self.corrupt(batch.x)
         shown = (corrupted.clamp(0, 1) * (self.spec.levels - 1)).round().to(torch.uint8)
         restored = self.restore(corrupted).mean.round().to(torch.uint8)
         return {"corrupted": shown, "restored": restored, "clean": batch.x}
 
-    @torch.no_grad()
-    def images_to_latents(self, x: Tensor) -> Tensor:
-        """x uint8 [B, C, H, W], not corrupted -> the code, [B, D].
+    def _images_to_latents(self, x: Tensor, *y: Tensor) -> Tensor:
+        """The code of an image that is not corrupted."""
+        return self.encoder(self.scaled(x))
 
-        Raises:
-            ValueError: images that the model was not built for.
-        """
-        check_images(x, self.spec)
-        return self.encoder(x.to(self._like.dtype) * (2 / (self.spec.levels - 1)) - 1)
-
-    @torch.no_grad()
-    def latents_to_images(self, z: Tensor) -> Tensor:
-        """z [B, D] -> uint8 [B, C, H, W], the level nearest to the mean of p(x|x~).
-
-        Raises:
-            ValueError: z of another shape.
-        """
-        if z.ndim != 2 or z.shape[1] != self.latent_dim:
-            raise ValueError(f"latents must be [B, {self.latent_dim}], found {list(z.shape)}")
-        return self._likelihood(z.to(self._like.dtype)).mean.round().to(torch.uint8)
+    def _latents_to_images(self, z: Tensor, *y: Tensor) -> Tensor:
+        """The level nearest to the mean of p(x|x~)."""
+        return self._likelihood(z).mean.round().to(torch.uint8)

@@ -13,17 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Independent
 
-from gentrain.contracts import Batch, DataSpec, ImagesToLatents, Turn, check_images
+from gentrain.contracts import Batch, DataSpec, ImagesToLatents, Turn
+from gentrain.distributions import Pixels
 from gentrain.layers.encoder_decoder import encoder_decoder
+from gentrain.layers.gaussian import diagonal_gaussian, standard_gaussian
 from gentrain.layers.mlp import MLP
 from gentrain.layers.settings import check_positive
-from gentrain.models.autoencoder.vae import (
-    LatentVariableModel,
-    diagonal_gaussian,
-    for_draws,
-    standard_gaussian,
-    start_of_pixels,
-)
+from gentrain.models.autoencoder.latent_variable import LatentVariableModel, for_draws
 
 
 class IWAE(LatentVariableModel, ImagesToLatents):
@@ -86,12 +82,13 @@ class IWAE(LatentVariableModel, ImagesToLatents):
             )
         for units in hidden:
             check_positive("hidden", *units)
+        pixels = Pixels.of(likelihood, spec.levels, mixtures)
         networks = encoder_decoder(
             "mlp",
             spec.shape,
             codes=2 * latents[0],
             latents=latents[0],
-            start=start_of_pixels(spec, likelihood, mixtures),
+            start=pixels.start(spec.shape[0]),
             channels=[],
             hidden=hidden[0],
             activation_name=activation,
@@ -101,8 +98,7 @@ class IWAE(LatentVariableModel, ImagesToLatents):
             spec,
             latent_dim=sum(latents),
             networks=networks,
-            likelihood=likelihood,
-            mixtures=mixtures,
+            pixels=pixels,
             sample_pixels=sample_pixels,
         )
         self.latents = tuple(latents)
@@ -114,8 +110,6 @@ class IWAE(LatentVariableModel, ImagesToLatents):
         self.down = nn.ModuleList(
             MLP([high, *reversed(units), 2 * low], activation) for low, high, units in layers
         )
-
-    # The paper.
 
     def _noise(self, k: int, x: Tensor) -> list[Tensor]:
         """epsilon ~ N(0, I) of k draws of every h_l, [k, B, D_l] each."""
@@ -197,7 +191,7 @@ class IWAE(LatentVariableModel, ImagesToLatents):
         through = (reconstruction + kl).mean()
         return through + (loss - through).detach()
 
-    # What commands ask for.
+    # Capabilities
 
     def _likelihood(self, z: Tensor, *y: Tensor) -> Independent:
         """p(x|z): z [B, D] of all layers, down to h_1."""
@@ -207,14 +201,8 @@ class IWAE(LatentVariableModel, ImagesToLatents):
             h = p.mean + p.stddev * noise
         return super()._likelihood(h)
 
-    @torch.no_grad()
-    def images_to_latents(self, x: Tensor) -> Tensor:
-        """x uint8 [B, C, H, W] -> z [B, D] of the mean of q(h_1|x), that of q(h_2|h_1) there, and so on.
-
-        Raises:
-            ValueError: images that the model was not built for.
-        """
-        check_images(x, self.spec)
+    def _images_to_latents(self, x: Tensor, *y: Tensor) -> Tensor:
+        """z of the mean of q(h_1|x), that of q(h_2|h_1) there, and so on."""
         h = self._posterior(x).mean
         z = []
         for up, down in zip(self.up, self.down, strict=True):
@@ -224,11 +212,6 @@ class IWAE(LatentVariableModel, ImagesToLatents):
             h = above
         return torch.cat([*z, h], dim=1)
 
-    @torch.no_grad()
-    def latents_to_images(self, z: Tensor) -> Tensor:
-        """z [B, D] -> uint8 [B, C, H, W], the level nearest to the mean of p(x|z).
-
-        Raises:
-            ValueError: z of another shape.
-        """
-        return self._typical(z)
+    def _latents_to_images(self, z: Tensor, *y: Tensor) -> Tensor:
+        """The level nearest to the mean of p(x|z)."""
+        return self._images(z)

@@ -1,0 +1,31 @@
+"""What is given of an image as numbers that a network takes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class ConditionVector(nn.Module):
+    """Labels int64 [B], one-hot; attributes bool [B, A], as 0 and 1; captions int64 [B, T], counts of words.
+
+    A caption's words are 1 to `size`, 0 pads and does not count.
+
+    Args:
+        size: how many labels, attributes or words there are: Y.
+        tokens: whether numbers are captions' words, counted from 1.
+
+    [B, ...] -> [B, Y], in the dtype that `forward` is given.
+    """
+
+    def __init__(self, size: int, tokens: bool = False) -> None:
+        super().__init__()
+        self.size, self.tokens = size, tokens
+
+    def forward(self, y: Tensor, dtype: torch.dtype) -> Tensor:
+        """y [B], [B, A] or [B, T] -> [B, Y]."""
+        if y.dtype == torch.bool:
+            return y.to(dtype)
+        known = torch.arange(self.size, device=y.device) + int(self.tokens)
+        hits = y[..., None] == known  # [B, Y] or [B, T, Y]
+        return (hits.sum(1) if hits.ndim == 3 else hits).to(dtype)
