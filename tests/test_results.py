@@ -263,8 +263,14 @@ def test_large_weights_are_kept_in_bf16_with_their_own_figure(
     monkeypatch.setattr(accept, "MOST", size - 1)
     measured: list[Path] = []
     entry = {
-        "published": None, "wanted": "at most 80.5", "obtained": 80.125, "stderr": 0.5, "tolerance": 1.0,
-        "verdict": "reached", "estimator": "IWAE-100, test, 297 images", "source": "own recipe",
+        "published": None,
+        "wanted": "at most 80.5",
+        "obtained": 80.125,
+        "stderr": 0.5,
+        "tolerance": 1.0,
+        "verdict": "reached",
+        "estimator": "IWAE-100, test, 297 images",
+        "source": "own recipe",
     }
 
     def found(config: Any, name: str, place: Path) -> Any:

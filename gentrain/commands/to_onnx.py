@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import io
 import logging
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -30,7 +31,8 @@ NEEDED = ("onnx", "onnxscript")
 class Pixels(nn.Module):
     """z [B, D] and the condition, where the model takes one -> pixels float32 [B, C, H, W] in [0, 1].
 
-    Of a model with p(x|z) its mean; of others the image before it is rounded to levels, where it is made so.
+    Of a model with p(x|z) its mean; of others the image, before it is rounded to levels where `levels_of` does
+    that.
     """
 
     def __init__(self, model: Any) -> None:
@@ -69,10 +71,8 @@ def exported(model: GenerativeModel) -> tuple[bytes, dict[str, Any]]:
             with quiet():
                 content = _traced(pixels, inputs, names)
         except Exception as error:  # torch's exporter has many, and long ones
-            line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise UserError(
-                f"format=onnx: {type(model).__name__} cannot be exported: {line[:200]}"
-            ) from error
+            cause = first_cause(error)
+            raise UserError(f"format=onnx: {type(model).__name__} cannot be exported: {cause}") from error
         check(content, pixels, model, names)
     condition = names[1] if len(names) > 1 else None
     feed = ", ".join(["'z': z", *([f"'{condition}': {condition}"] if condition else [])])
@@ -84,6 +84,14 @@ def exported(model: GenerativeModel) -> tuple[bytes, dict[str, Any]]:
         "shape": ", ".join(map(str, model.spec.shape)),
         "feed": "{" + feed + "}",
     }
+
+
+def first_cause(error: BaseException, most: int = 200) -> str:
+    """What an exception that was raised because of others began with, in one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return re.sub(r"\x1b\[[0-9;]*m", "", line)[:most]
 
 
 def examples(model: Any, n: int) -> tuple[tuple[Tensor, ...], list[str]]:
