@@ -59,6 +59,11 @@ class Absent(nn.Module):
         self._said = f"the export has no {name}: only training needs it (gentrain export whole=true keeps it)"
 
     def forward(self, *_: Any, **__: Any) -> NoReturn:
+        """Says that it is not there.
+
+        Raises:
+            UserError: always.
+        """
         raise UserError(self._said)
 
 

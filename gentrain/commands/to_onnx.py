@@ -31,8 +31,7 @@ NEEDED = ("onnx", "onnxscript")
 class Pixels(nn.Module):
     """z [B, D] and the condition, where the model takes one -> pixels float32 [B, C, H, W] in [0, 1].
 
-    Of a model with p(x|z) its mean; of others the image, before it is rounded to levels where `levels_of` does
-    that.
+    Of a model with p(x|z) its mean; of others the image, before it is rounded where `levels_of` does that.
     """
 
     def __init__(self, model: Any) -> None:
@@ -40,6 +39,7 @@ class Pixels(nn.Module):
         self.model = model
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """As the class says."""
         model, given = self.model, () if y is None else (y,)
         if isinstance(model, EncodesDecodes):
             pixels = model._decode(z, *given).mean
