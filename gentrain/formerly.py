@@ -8,14 +8,8 @@ from typing import Any
 Settings = dict[str, Any]
 
 
-def _listed(settings: Settings, key: str) -> Settings:
-    """`key`, once a number, as a list."""
-    value = settings.get(key)
-    return settings if value is None or isinstance(value, list) else {**settings, key: [value]}
-
-
 def _conv_vae(settings: Settings) -> Settings:
-    return {"network": "conv", **_listed(settings, "hidden")}
+    return {"network": "conv", **settings}
 
 
 def _mlp_vae(settings: Settings) -> Settings:

@@ -42,7 +42,7 @@ def encoder_decoder(
     latents: int,
     start: Tensor,
     channels: Sequence[int],
-    hidden: Sequence[int],
+    hidden: Sequence[int] | int,
     activation_name: str,
     dropout: float = 0.0,
     black_is_zero: bool = False,
@@ -57,8 +57,8 @@ def encoder_decoder(
         latents: units of the decoder's input.
         start: [out_channels], what the decoder puts out at first, near enough.
         channels: conv: feature maps of each stage; every stage halves height and width, rounded up.
-        hidden: mlp: units of the encoder's hidden layers, the decoder has them in reverse; conv: one
-            number, the units of the linear layer between feature maps and latents.
+        hidden: mlp: units of the encoder's hidden layers (a number: of the only one), the decoder has them
+            in reverse; conv: one number, the units of the linear layer between feature maps and latents.
         activation_name: one of `layers.activation.ACTIVATIONS`; linear has none.
         dropout: conv: probability with which an input of the encoder's linear layers is zeroed.
         black_is_zero: mlp: the first layer is given [0, 1] in place of [-1, 1].
@@ -68,6 +68,7 @@ def encoder_decoder(
             message names the key below `model.`.
     """
     check_choice("network", network, NETWORKS)
+    hidden = [hidden] if isinstance(hidden, int) else hidden
     if network == "conv":
         return _convolutional(shape, codes, latents, start, channels, hidden, activation_name, dropout)
     if network == "linear":

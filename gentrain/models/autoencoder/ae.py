@@ -51,7 +51,7 @@ class AE(ImagesToLatents):
         network: str,
         latent_dim: int,
         channels: Sequence[int],
-        hidden: Sequence[int],
+        hidden: Sequence[int] | int,
         activation: str,
     ) -> None:
         super().__init__(spec)

@@ -63,7 +63,7 @@ class DAE(Samples, ImagesToLatents):
         network: str,
         latent_dim: int,
         channels: Sequence[int],
-        hidden: Sequence[int],
+        hidden: Sequence[int] | int,
         activation: str,
         corruption: str,
         level: float,

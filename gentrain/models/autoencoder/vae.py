@@ -47,7 +47,7 @@ class VAE(LatentVariableModel, EncodesDecodes, ImagesToLatents):
         network: str,
         latent_dim: int,
         channels: Sequence[int],
-        hidden: Sequence[int],
+        hidden: Sequence[int] | int,
         activation: str,
         dropout: float,
         likelihood: str,
