@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,22 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from gentrain import exported
 from gentrain.arguments import prepared
 from gentrain.composing import composed
 from gentrain.config import build_model, conform, names_in
 from gentrain.contracts import DataSpec, GenerativeModel
-from gentrain.data.identity import Change, is_record
+from gentrain.data.identity import Change
 from gentrain.data.source import Data
 from gentrain.errors import CorruptFile, UserError
 from gentrain.explain import explain, refuse_removals
-from gentrain.formerly import weights_of_now
+from gentrain.reading import read_checkpoint, read_config
 from gentrain.schemas import TrainConfig
-from gentrain.training import checkpoint
 from gentrain.training.checkpoint import check_same_model
-from gentrain.training.run import Run, find_checkpoint, newest_good, short
+from gentrain.training.finding import find_checkpoint, newest_good, short
+from gentrain.training.run import Run
 from gentrain.trust import admit
 
 
@@ -46,77 +45,6 @@ class Loaded:
         """The run folder that the checkpoint lies in, if it lies in one."""
         folder = self.path.resolve().parent
         return Run(short(folder.parent)) if folder.name == "checkpoints" else None
-
-
-def read_config(text: str, path: Path) -> DictConfig:
-    """The configuration of a run, from the YAML in the checkpoint or config.yaml `path`.
-
-    Checked like one that was typed.
-
-    Raises:
-        UserError: it is not one.
-    """
-    try:
-        plain = OmegaConf.create(text)
-    except Exception as error:  # YAML errors have no common base that OmegaConf exports
-        raise UserError(f"{path}: its configuration cannot be read: {error}") from error
-    if not isinstance(plain, DictConfig):
-        raise UserError(f"{path}: its configuration is no mapping")
-    try:
-        return conform(TrainConfig, plain)
-    except UserError as error:
-        raise UserError(f"{path}: its configuration does not fit: {error}") from error
-
-
-#: What every use of a checkpoint needs of it.
-NEEDED = {"config": str, "names": dict, "spec": dict, "step": int, "model": dict, "ema": dict | None}
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """What the file or the exported folder `path` holds, its entries present and of their types.
-
-    Raises:
-        UserError: no such file, corrupt, refused, of a newer format, or incomplete.
-    """
-    state = exported.read(path) if path.is_dir() else checkpoint.load(path)
-    check_complete(state, path)
-    return state
-
-
-def check_complete(state: dict[str, Any], path: Path) -> None:
-    """Refuse a state, read from `path`, that lacks what every use of a checkpoint needs.
-
-    Raises:
-        UserError: names the entry.
-    """
-    for key, kind in NEEDED.items():
-        if key not in state or not isinstance(state[key], kind):
-            found = type(state[key]).__name__ if key in state else "nothing"
-            raise UserError(f"{path} is not a complete gentrain checkpoint: found {found} as its {key}")
-    for key in ("model", "ema"):
-        for name, value in (state[key] or {}).items():
-            if not isinstance(name, str) or not isinstance(value, torch.Tensor):
-                raise UserError(f"{path} is not a gentrain checkpoint: {key}[{name!r}] is no weight")
-    shapes = [{name: value.shape for name, value in (state[key] or {}).items()} for key in ("model", "ema")]
-    if state["ema"] is not None and shapes[0] != shapes[1]:
-        raise UserError(f"{path}: its averaged weights are not those of its model")
-    try:
-        DataSpec.from_dict(state["spec"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is not a gentrain checkpoint: its DataSpec: {error}") from error
-    if state.get("data") is not None and not is_record(state["data"]):
-        raise UserError(f"{path} is not a gentrain checkpoint: what it says of its data cannot be read")
-    rename_weights(state)
-
-
-def rename_weights(state: dict[str, Any]) -> None:
-    """Give the weights of an older checkpoint their names of today."""
-    # That the configuration cannot be read is said where it is read.
-    with contextlib.suppress(Exception):
-        target = str(OmegaConf.select(OmegaConf.create(state["config"]), "model._target_"))
-        for key in ("model", "ema"):
-            if state[key] is not None:
-                state[key] = weights_of_now(target, state[key])
 
 
 def _another(path: Path) -> str:

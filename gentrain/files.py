@@ -7,6 +7,7 @@ import errno
 import filecmp
 import itertools
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -116,6 +117,53 @@ def unwritable(what: str, error: OSError, elsewhere: str = "") -> GentrainError:
 def mistaken(error: OSError) -> bool:
     """Whether the place itself is wrong, and not the disk full or failing."""
     return error.errno in _NEVER
+
+
+def check_folder(folder: Path, typed: str, elsewhere: str = "") -> None:
+    """Refuse a folder that cannot be written, or made, before the work that fills it. Leaves nothing behind.
+
+    Args:
+        folder: need not exist.
+        typed: what the user typed to have files there, or the file.
+        elsewhere: as for `writing`.
+
+    Raises:
+        UserError: the first folder above that exists, and what is wrong with it.
+        Fault: the disk is full.
+    """
+    there, error = _probed(folder)
+    if error is not None:
+        raise unwritable(f"{typed}: cannot write to {there}", error, elsewhere) from error
+
+
+def check_writable(folder: Path, instead: str = "choose another run_dir") -> None:
+    """`check_folder` for the folder of a run.
+
+    Args:
+        folder: need not exist.
+        instead: what to do where nothing can be written.
+
+    Raises:
+        UserError: the first folder above that exists, and what is wrong with it.
+    """
+    there, error = _probed(folder)
+    if error is not None:
+        raise UserError(f"cannot write to {folder}: {there}: {error.strerror}; {instead}") from error
+
+
+def _probed(folder: Path) -> tuple[Path, OSError | None]:
+    """The first of `folder` and those above it that exists, and why nothing can be made in it."""
+    there = folder.absolute()
+    while not there.exists() and not there.is_symlink():
+        there = there.parent
+    if not there.is_dir():
+        return there, NotADirectoryError(errno.ENOTDIR, "it is not a folder")
+    # os.access says yes to root on a read-only file system: try.
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".gentrain-", dir=there))
+    except OSError as error:
+        return there, error
+    return there, None
 
 
 @contextlib.contextmanager

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 from pathlib import Path
 
 import torch
@@ -13,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gentrain.errors import UserError
-from gentrain.files import unwritable, writing
+from gentrain.files import check_folder, writing
 
 #: Smallest side of a picture's tile in pixels; smaller images are enlarged by a whole factor.
 _TILE = 56
@@ -89,29 +87,6 @@ def check_out(out: Path, suffixes: tuple[str, ...]) -> None:
     if out.is_dir():
         raise UserError(f"out={out} is a folder; expected a file name")
     check_folder(out.absolute().parent, f"out={out}")
-
-
-def check_folder(folder: Path, typed: str, elsewhere: str = "") -> None:
-    """Refuse a folder that cannot be written, or made, before the work that fills it.
-
-    Args:
-        folder: absolute.
-        typed: what the user typed to have files there, or the file.
-        elsewhere: what to type to have them in another place.
-
-    Raises:
-        UserError: the first folder above that exists, and what is wrong with it.
-        Fault: the disk is full.
-    """
-    while not folder.exists():
-        folder = folder.parent
-    if not folder.is_dir():
-        raise UserError(f"{typed}: cannot write to {folder}: it is not a folder")
-    # os.access says yes to root on a read-only file system: try.
-    try:
-        os.rmdir(tempfile.mkdtemp(prefix=".gentrain-", dir=folder))
-    except OSError as error:
-        raise unwritable(f"{typed}: cannot write to {folder}", error, elsewhere) from error
 
 
 def rows_of_eight(*parts: Tensor) -> Tensor:

@@ -131,7 +131,7 @@ class TrainConfig:
     dataset: dict[str, Any] = MISSING
     # One optimiser per turn.
     optim: dict[str, Any] = field(default_factory=dict)
-    # A learning-rate schedule per turn, where one is wanted.
+    # A learning-rate schedule per turn, where one is wanted; or a list of them, one after the other.
     schedule: dict[str, Any] = field(default_factory=dict)
     # What an experiment is held against by `gentrain reproduce`; training itself does not look.
     targets: list[Target] = field(default_factory=list)

@@ -29,11 +29,12 @@ from gentrain.contracts import Batch, DataSpec
 from gentrain.data.batches import Batches
 from gentrain.data.mnist import MNIST
 from gentrain.errors import GentrainError, UserError
+from gentrain.training.cpu import prepare
 from gentrain.training.distributed import World
 from gentrain.training.plan import Plan
 from gentrain.training.precision import Precision
-from gentrain.training.processor import prepare
 from gentrain.training.run import Run
+from gentrain.training.steps import Steps
 from gentrain.training.trainer import Trainer
 
 BATCH = 128
@@ -193,9 +194,7 @@ def ours(config: DictConfig, spec: DataSpec, ready: list[Batch], arguments: argp
     batches = Timed(ready)
     with tempfile.TemporaryDirectory() as folder:
         identity = {"config": "", "names": {}, "spec": {}}
-        device = torch.device("cpu")
-        run = Run(Path(folder))
-        Trainer(model, updates, None, batches, None, plan, World(), run, identity, device).fit()
+        Trainer(Steps(model, updates, None, World()), batches, None, plan).fit(Run(Path(folder)), identity)
     return (batches.times[-1] - batches.times[0]) / arguments.steps
 
 

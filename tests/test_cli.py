@@ -131,7 +131,7 @@ def test_a_mistake_gets_one_line(
     typed: list[str],
     parts: list[str],
 ) -> None:
-    def fit(self: Trainer) -> None:
+    def fit(self: Trainer, *given: Any) -> None:
         pytest.fail("it trained")
 
     monkeypatch.setattr(Trainer, "fit", fit)
@@ -205,7 +205,7 @@ def test_a_place_that_cannot_be_written_is_said_before_data_are_read(
 
     monkeypatch.setattr(Digits, "load", lambda self: pytest.fail("the data were read"))
     Path("outputs").write_text("a file")
-    assert "outputs is not a folder" in gentrain("train").one_line()
+    assert "outputs: it is not a folder" in gentrain("train").one_line()
     assert "cannot write to /proc/x" in gentrain("train", "run_dir=/proc/x").one_line()
 
 
@@ -299,11 +299,11 @@ def test_an_interrupted_sweep_shows_what_it_has(
 ) -> None:
     fit, begun = Trainer.fit, []
 
-    def interrupted(self: Trainer) -> Outcome:
+    def interrupted(self: Trainer, *given: Any) -> Outcome:
         begun.append(1)
         if len(begun) == 2:
             raise KeyboardInterrupt
-        return fit(self)
+        return fit(self, *given)
 
     monkeypatch.setattr(Trainer, "fit", interrupted)
     ended = gentrain("train", "-m", "model=vae_mlp", "model.hidden=[8]", "train.steps=2", "seed=5,6,7")

@@ -26,7 +26,7 @@ from gentrain.commands.trained import (
 from gentrain.config import conform
 from gentrain.contracts import ImagesToLatents
 from gentrain.errors import UserError
-from gentrain.images import check_folder
+from gentrain.files import check_folder
 from gentrain.projector import CONFIG, save_projector
 from gentrain.schemas import EncodeConfig
 

@@ -6,14 +6,9 @@ that is resumed with another length has the schedule of a run that was begun wit
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from torch.optim.lr_scheduler import OneCycleLR
-
-from gentrain.errors import UserError
-from gentrain.training.update import TurnUpdate
 
 #: Settings of schedules that are lengths, in updates.
 LENGTHS = ("T_max", "total_steps", "total_iters")
@@ -67,31 +62,3 @@ def changed_schedules(before: DictConfig, now: DictConfig) -> list[str]:
     assert isinstance(old, dict)
     assert isinstance(new, dict)
     return [str(turn) for turn in new if new[turn] != old.get(turn)]
-
-
-def check_schedules(updates: list[TurnUpdate], steps: int, quiet: bool = False) -> None:
-    """Hold the schedules against the run's length.
-
-    Args:
-        updates: one per turn.
-        steps: of the run.
-        quiet: without the warnings.
-
-    Raises:
-        UserError: a schedule that cannot go on so long.
-    """
-    for update in updates:
-        schedule, every = update.schedule, update.turn.every
-        where = f"schedule.{update.turn.name}"
-        if isinstance(schedule, OneCycleLR) and schedule.total_steps < steps // every:
-            raise UserError(
-                f"{where}.total_steps={schedule.total_steps} is too short for the {steps // every} updates "
-                f"of {steps} steps; give {where}.total_steps={STEPS}"
-            )
-        end = getattr(schedule, "T_max", None)
-        if isinstance(end, int) and end < steps // every and not quiet:
-            warnings.warn(
-                f"{where}.T_max={end}: the schedule ends at step {end * every} of {steps}, and the rate "
-                f"climbs again; {where}.T_max={STEPS} follows the run's length",
-                stacklevel=2,
-            )

@@ -11,8 +11,8 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from gentrain.api import Loaded
-from gentrain.files import numbered, writing
-from gentrain.images import check_folder, check_out, draw_png
+from gentrain.files import check_folder, numbered, writing
+from gentrain.images import check_out, draw_png
 
 #: What to type to have the file in another place.
 ELSEWHERE = "out=FILE"

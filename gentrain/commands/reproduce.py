@@ -18,7 +18,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from gentrain.api import Loaded, read_config
+from gentrain.api import Loaded
 from gentrain.commands import resuming, train
 from gentrain.commands.eval import measure
 from gentrain.commands.length import follow
@@ -27,7 +27,8 @@ from gentrain.commands.trained import ckpt_argument, device_of, next_command, op
 from gentrain.config import conform, options
 from gentrain.errors import Fault, UserError, did_you_mean
 from gentrain.explain import plain_key
-from gentrain.files import read_text, write_text, writing
+from gentrain.files import expanded, read_text, write_text, writing
+from gentrain.reading import read_config
 from gentrain.schemas import EvalConfig, TrainConfig
 from gentrain.training import distributed, provenance
 from gentrain.training import run as runs
@@ -59,7 +60,7 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
                 f"{key}: gentrain reproduce goes on by itself; for a run of your own: gentrain train"
             )
     check_targets(config, experiment)
-    folder = runs.expanded(config.run_dir or runs.OUTPUTS / "reproduce" / runs.safe_name(experiment))
+    folder = expanded(config.run_dir or runs.OUTPUTS / "reproduce" / runs.safe_name(experiment))
     again = command(experiment, typed)
     try:
         trained(config, typed, choices, folder)

@@ -1,26 +1,25 @@
-"""`resume=` and `init=`: a run taken up where it ended, and a new one from a checkpoint's weights."""
+"""`resume=`: which run is meant, its state, and what may change in it."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from gentrain import exported
-from gentrain.api import check_complete, read_checkpoint, read_config
 from gentrain.commands.length import follow
 from gentrain.config import conform
 from gentrain.errors import UserError
 from gentrain.explain import plain_key
 from gentrain.files import read_text
+from gentrain.reading import complete, read_checkpoint, read_config
 from gentrain.schemas import TrainConfig
-from gentrain.training import checkpoint, distributed
-from gentrain.training import run as runs
-from gentrain.training.checkpoint import check_same_model
+from gentrain.training import distributed, finding
 from gentrain.training.run import Run
-from gentrain.training.trainer import Trainer
 from gentrain.trust import again
 
 #: What a resumed run may change without becoming another run.
@@ -42,7 +41,7 @@ CHANGEABLE = (
     "dataset.cache",
     "dataset.verify",
 )
-#: What says how to resume, not how to train.
+#: How to resume, not how to train: as it is typed, whatever the run had.
 HOW = ("resume", "resume_inexact", "trust", "dry_run")
 
 
@@ -50,34 +49,70 @@ class Complete(UserError):
     """The run to resume has nothing left to do."""
 
 
-def reopen(
-    config: DictConfig, typed: Sequence[str]
-) -> tuple[Run, dict[str, Any] | None, DictConfig, list[str]]:
-    """The run to resume, its newest good state (None before the first checkpoint), and its config."""
-    place = str(config.resume)
-    path = runs.located(place)
+@dataclass
+class Reopened:
+    """A run that is taken up again.
+
+    Args:
+        run: its folder.
+        config: with what may change as it was typed now.
+        before: as it was.
+        state: its newest good one; None before the first checkpoint.
+        problems: a line for each newer checkpoint that is damaged.
+    """
+
+    run: Run
+    config: DictConfig
+    before: DictConfig
+    state: dict[str, Any] | None
+    problems: list[str]
+
+
+def reopen(config: DictConfig, typed: Sequence[str]) -> Reopened:
+    """The run that `resume` names.
+
+    Raises:
+        UserError: there is none, nothing to go on from in it, or what was typed may not change.
+        CorruptFile: the file that was named is damaged, or all of the run's.
+    """
+    run, path, state, problems = _found(str(config.resume))
+    text = read_text(run.config) if state is None else state["config"]
+    saved = read_config(text, path)
+    before = saved.copy()
+    _change(saved, config, typed, run)
+    for key in HOW:
+        OmegaConf.update(saved, key, config[key])
+    saved.resume = None  # a resumed run is the same run
+    return Reopened(run, conform(TrainConfig, saved), before, state, problems)
+
+
+def _found(place: str) -> tuple[Run, Path, dict[str, Any] | None, list[str]]:
+    """The run that `place` means, what its configuration is read from, its state, and the problems."""
+    path = finding.located(place)
     if exported.is_export(path):
         raise UserError(
             f"resume={place} is an export, which has no state of an optimiser to go on with; for a new run "
             f"from its weights: gentrain train {again()}{shlex.quote(f'init={place}')}"
         )
-    problems: list[str] = []
     if path.is_file():
-        found: Any = (path, checkpoint.load(path))
-        run = runs.find_run(place)
-    else:
-        run = runs.find_run(place)
-        good = runs.newest_good(run)
-        found = good[:2] if good else None
-        problems = good[2] if good else []
-    if found is not None:
-        state = found[1]
-        check_complete(state, found[0])
-        saved = read_config(state["config"], found[0])
-    elif run.config.is_file():
-        saved, state = read_config(read_text(run.config), run.config), None
-    else:
+        state = read_checkpoint(path)
+        return finding.find_run(place), path, state, []
+    run = finding.find_run(place)
+    good = finding.newest_good(run)
+    if good is not None:
+        path, state, problems = good
+        return run, path, complete(state, path), problems
+    if not run.config.is_file():
         raise UserError(f"{run.folder} has neither a checkpoint nor a config.yaml to start over from")
+    return run, run.config, None, []
+
+
+def _change(saved: DictConfig, config: DictConfig, typed: Sequence[str], run: Run) -> None:
+    """Take over into `saved` what was typed and may change.
+
+    Raises:
+        UserError: something else was typed.
+    """
     length = (saved.train.steps, saved.train.epochs)
     for override in typed:
         key = plain_key(override)
@@ -105,21 +140,3 @@ def reopen(
         for setting in follow(saved, length[0]):
             if another and distributed.launched_rank() == 0:
                 print(f"note    {setting} was the run's length: taken to follow it")
-    for key in HOW:
-        OmegaConf.update(saved, key, config[key])
-    saved.resume = None  # a resumed run is the same run
-    return run, state, conform(TrainConfig, saved), problems
-
-
-def start_from(trainer: Trainer, name: str, place: str) -> None:
-    """Take a checkpoint's weights into a new run; its averaged weights where it has them."""
-    path = runs.find_checkpoint(place)
-    state = read_checkpoint(path)
-    if lacking := state.get("without"):
-        print(f"note    {path} has no {', '.join(lacking)}: begun afresh")
-        state["model"] = exported.filled(state, trainer.model, trainer.model.training_only)
-    check_same_model(trainer.model, name, state, str(path))
-    weights = state["ema"] or state["model"]
-    trainer.model.load_state_dict(weights)
-    if trainer.ema:
-        trainer.ema.model.load_state_dict(weights)

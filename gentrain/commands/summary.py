@@ -12,7 +12,6 @@ from omegaconf import DictConfig, OmegaConf
 from gentrain.commands.footprint import footprint
 from gentrain.commands.trained import next_command
 from gentrain.contracts import GenerativeModel
-from gentrain.data.batches import Batches
 from gentrain.data.source import Data
 from gentrain.saying import say
 from gentrain.training import checkpoint
@@ -33,7 +32,6 @@ def print_summary(
     trainer: Trainer,
     device: torch.device,
     precision: Precision,
-    batches: Batches,
 ) -> None:
     """What will be trained on what, before the first step."""
     for line in data.describe():
@@ -55,14 +53,11 @@ def print_summary(
         )
 
 
-def print_dry_run(
-    config: DictConfig, trainer: Trainer, precision: Precision, place: Path, previous: Run | None
-) -> None:
-    """The rest of what a dry run shows."""
+def print_dry_run(config: DictConfig, trainer: Trainer, precision: Precision, target: Path) -> None:
+    """The rest of what a dry run shows; `target` is where the run's folder is, or will be made."""
     found = footprint(config, trainer, precision)
     size, kept = found.checkpoint, trainer.plan.keep + 2
     images = config.train.batch_size // (config.train.accumulate * trainer.world.size)
-    target = place if previous or config.run_dir else place / f"{config.names.model}-{config.names.dataset}"
     print(f"output  {target}")
     print(
         f"disk    {size * kept / 2**20:.1f} MiB at most for checkpoints "

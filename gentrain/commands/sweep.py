@@ -14,7 +14,9 @@ from typing import Any
 from omegaconf import DictConfig
 
 from gentrain.errors import Fault, UserError
+from gentrain.files import check_writable
 from gentrain.training import run as runs
+from gentrain.training.finding import short
 from gentrain.training.stopping import Stopped
 
 
@@ -43,7 +45,7 @@ class Sweep:
         own = config.run_dir is not None or config.resume is not None  # a folder of its own
         if self.folder is None and not config.dry_run and not own:
             parent = runs.OUTPUTS / "sweeps"
-            runs.check_writable(parent)
+            check_writable(parent)
             parent.mkdir(parents=True, exist_ok=True)
             self.folder = runs.exclusive(parent, datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
         print(f"== {label}", flush=True)
@@ -100,4 +102,4 @@ class Sweep:
             return self.folder
         folders = [Path(run).resolve() for _, _, run in self.rows if run]
         above = Path(os.path.commonpath(folders)) if folders else Path("/")
-        return runs.short(above) if above != Path(above.anchor) else None
+        return short(above) if above != Path(above.anchor) else None

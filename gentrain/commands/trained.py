@@ -27,7 +27,7 @@ from gentrain.data.source import Data, Source, Split
 from gentrain.errors import Fault, UserError
 from gentrain.saying import warn_in_one_line
 from gentrain.schemas import SCHEMAS
-from gentrain.training import distributed, processor, randomness
+from gentrain.training import cpu, distributed, randomness
 from gentrain.training.precision import pick_device
 from gentrain.trust import again
 
@@ -47,7 +47,7 @@ def open_model(config: DictConfig) -> Loaded:
         raise UserError("only gentrain train runs in several processes; start this command without torchrun")
     warnings.showwarning = warn_in_one_line
     device = pick_device(config.device)
-    processor.prepare(device, config.threads)
+    cpu.prepare(device, config.threads)
     loaded = load_checkpoint(config.ckpt, device, list(config.trust), config.ema)
     randomness.seed_everything(int(config.seed))
     return loaded

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from gentrain.contracts import Batch
-from gentrain.data.randomness import (
+from gentrain.data.draws import (
     bernoulli,
     bernoulli_by_index,
     bernoulli_on_device,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gentrain.contracts import DataSpec
-from gentrain.data.randomness import permutation
+from gentrain.data.draws import permutation
 from gentrain.data.source import Source
 from gentrain.data.writer import Writer
 

@@ -16,7 +16,7 @@ from typing import ClassVar
 from urllib.parse import urlsplit
 
 from gentrain.data.cache import lock
-from gentrain.data.randomness import seed_of
+from gentrain.data.draws import seed_of
 from gentrain.data.source import Source
 from gentrain.errors import UserError
 

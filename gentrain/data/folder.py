@@ -12,8 +12,8 @@ import numpy as np
 from gentrain.contracts import DataSpec
 from gentrain.data.archive import Archive, File, fingerprint, open_archive
 from gentrain.data.decoding import MAX_SIDE, decode_image
+from gentrain.data.draws import draws_by_name, permutation
 from gentrain.data.layout import Layout, arrange
-from gentrain.data.randomness import draws_by_name, permutation
 from gentrain.data.source import Source
 from gentrain.data.stream import decoded
 from gentrain.data.writer import Writer

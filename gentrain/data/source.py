@@ -17,8 +17,8 @@ import numpy as np
 
 from gentrain.contracts import DataSpec
 from gentrain.data.cache import Builder, Entry, cached, default_place
+from gentrain.data.draws import bernoulli_by_index
 from gentrain.data.identity import Identity, digest_of, hashes_of
-from gentrain.data.randomness import bernoulli_by_index
 from gentrain.data.writer import Writer
 from gentrain.errors import UserError
 from gentrain.files import expanded

@@ -6,8 +6,8 @@ import numpy as np
 
 from gentrain.contracts import DataSpec
 from gentrain.data.cache import Builder
+from gentrain.data.draws import permutation
 from gentrain.data.identity import hashes_of
-from gentrain.data.randomness import permutation
 from gentrain.errors import UserError
 
 _CHUNK = 1024  # images handled at a time

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gentrain.layers.precision import at_least_float32
+from gentrain.layers.half_precision import at_least_float32
 
 
 def tanh_by_sigmoid(x: Tensor) -> Tensor:

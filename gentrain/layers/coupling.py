@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gentrain.layers.actnorm import ActNormConv2d
-from gentrain.layers.precision import at_least_float32
+from gentrain.layers.half_precision import at_least_float32
 from gentrain.layers.transform import Transform
 
 #: Smallest scale of an affine coupling: its inverse enlarges an error at most 1 / MIN_SCALE times.

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
-from gentrain.layers.precision import at_least_float32
+from gentrain.layers.half_precision import at_least_float32
 
 #: |log sigma| stays below this, so that no precision overflows.
 LOG_SIGMA_BOUND = 7.0

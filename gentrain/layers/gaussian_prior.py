@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gentrain.layers.coupling import ZeroConv2d
 from gentrain.layers.gaussian import bounded
-from gentrain.layers.precision import at_least_float32
+from gentrain.layers.half_precision import at_least_float32
 
 
 class GaussianPrior(nn.Module, ABC):

@@ -25,7 +25,6 @@ class EMA:
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         parameters = zip(model.parameters(), self.model.parameters(), strict=True)
         self._average: dict[int, Tensor] = {id(p): average for p, average in parameters}
-        # Modules last as long as the model; a buffer may be replaced by another tensor.
         self._twin = {id(m): t for m, t in zip(model.modules(), self.model.modules(), strict=True)}
 
     def rate(self, updates: int) -> float:

@@ -31,6 +31,7 @@ class Plan:
     minutes: of training over all sessions, after which the run ends. None: no limit.
     patience: evaluations in a row without a better figure, after which the run ends. None: no limit.
     say_seconds: between two lines of progress where the output is no terminal.
+    pixels: what a likelihood is of, for the reader: levels, binarisation.
     """
 
     steps: int
@@ -46,6 +47,7 @@ class Plan:
     minutes: float | None = None
     patience: int | None = None
     say_seconds: float = 30.0
+    pixels: str = ""
 
     def seen(self, step: int) -> dict[str, float]:
         """How many images `step` steps have taken, and how often each."""

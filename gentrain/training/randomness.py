@@ -26,7 +26,7 @@ def make_deterministic() -> None:
     torch.backends.cudnn.benchmark = False
 
 
-def capture(device: torch.device) -> dict[str, Any]:
+def snapshot(device: torch.device) -> dict[str, Any]:
     """The random state of this process as plain numbers and tensors."""
     version, words, gauss = random.getstate()
     name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
@@ -41,7 +41,7 @@ def capture(device: torch.device) -> dict[str, Any]:
 
 
 def restore(state: dict[str, Any], device: torch.device) -> None:
-    """Inverse of `capture`. A state of another kind of device restores what both have.
+    """Inverse of `snapshot`. A state of another kind of device restores what both have.
 
     Raises:
         KeyError, TypeError, ValueError, RuntimeError: the state is incomplete or not one.
@@ -61,7 +61,7 @@ def aside(seed: int, device: torch.device) -> Iterator[None]:
 
     Evaluation and sample grids so see the same noise each time, and training does not notice them.
     """
-    before = capture(device)
+    before = snapshot(device)
     seed_everything(seed)
     try:
         yield

@@ -1,6 +1,6 @@
 """A step on the device: the update of every turn that is due, then the averages.
 
-It is run operation by operation, or captured and replayed (`capture.py`). Both are the same code and give
+It is run operation by operation, or captured and replayed (`cuda_graph.py`). Both are the same code and give
 the same numbers.
 """
 
@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gentrain.contracts import Batch
-from gentrain.training.capture import Capture, UnreadStep, rates_of, reading
+from gentrain.contracts import Batch, GenerativeModel
+from gentrain.training.cuda_graph import Capture, UnreadStep, rates_of, reading
 from gentrain.training.distributed import World
 from gentrain.training.ema import EMA
+from gentrain.training.in_place import WrittenInPlace
 from gentrain.training.update import TurnUpdate
 
 #: Steps of each kind that are run before it is captured: libraries make their workspaces in them and
@@ -30,29 +31,26 @@ class Steps:
     """Runs steps operation by operation.
 
     Args:
+        model: on its device, initialised.
         updates: one per turn, in the model's order.
         ema: the average of the model's weights, or None.
         world: the ranks.
-        buffers: those of the model in floating point.
-        device: of the model.
     """
 
     def __init__(
-        self,
-        updates: Sequence[TurnUpdate],
-        ema: EMA | None,
-        world: World,
-        buffers: Sequence[Tensor],
-        device: torch.device,
+        self, model: GenerativeModel, updates: Sequence[TurnUpdate], ema: EMA | None, world: World
     ) -> None:
-        self._updates, self._ema, self._world, self._buffers = updates, ema, world, buffers
+        self.model, self.updates, self.ema, self.world = model, list(updates), ema, world
+        self.device = self.updates[0].device
+        self._buffers = WrittenInPlace(model)
+        self._shared = self._buffers.floating
         #: bool scalar on the device: a loss or gradient was not finite and the run must stop.
-        self.latch = torch.zeros((), dtype=torch.bool, device=device)
+        self.latch = torch.zeros((), dtype=torch.bool, device=self.device)
 
     def __call__(self, batch: Batch, step: int) -> None:
         """All turns that are due in step `step` (0-based), on this rank's part of its batch."""
-        due = [update for update in self._updates if update.turn.due(step)]
-        averaging = [self._ema.rate(update.updates) for update in due] if self._ema else []
+        due = [update for update in self.updates if update.turn.due(step)]
+        averaging = [self.ema.rate(update.updates) for update in due] if self.ema else []
         self._move(due, batch, [step] * len(due), step, averaging)
         for update in due:
             update.advance()
@@ -77,10 +75,11 @@ class Steps:
         moved = [
             update.move(batch, step, number, self.latch) for update, step in zip(due, steps, strict=True)
         ]
-        self._world.broadcast(self._buffers)  # BatchNorm statistics: rank 0's, everywhere
-        if self._ema:
+        self._buffers.check()
+        self.world.broadcast(self._shared)  # BatchNorm statistics: rank 0's, everywhere
+        if self.ema:
             for update, has_moved, rate in zip(due, moved, averaging, strict=True):
-                self._ema.update(update.parameters, update.turn.nets, rate, has_moved)
+                self.ema.update(update.parameters, update.turn.nets, rate, has_moved)
 
 
 class CapturedSteps(Steps):
@@ -95,14 +94,14 @@ class CapturedSteps(Steps):
 
     def __init__(
         self,
+        model: GenerativeModel,
         updates: Sequence[TurnUpdate],
         ema: EMA | None,
         world: World,
-        buffers: Sequence[Tensor],
-        device: torch.device,
         capture: Capture,
     ) -> None:
-        super().__init__(updates, ema, world, buffers, device)
+        super().__init__(model, updates, ema, world)
+        device = self.device
         self._capture = capture
         self._batch: Batch | None = None
         self._number = torch.zeros((), dtype=torch.int64, device=device)
@@ -115,8 +114,8 @@ class CapturedSteps(Steps):
 
     def __call__(self, batch: Batch, step: int) -> None:
         """As `Steps`; nothing here waits for the device but a capture."""
-        due = tuple(i for i, update in enumerate(self._updates) if update.turn.due(step))
-        forms = tuple(self._updates[i].turn.form(step) for i in due)
+        due = tuple(i for i, update in enumerate(self.updates) if update.turn.due(step))
+        forms = tuple(self.updates[i].turn.form(step) for i in due)
         self._put(due, batch, step)
         captured, replay = self._replays.get(due, (None, None))
         if replay is not None and captured == forms:
@@ -129,7 +128,7 @@ class CapturedSteps(Steps):
             self._replays[due] = (forms, replay)
             replay()
         for i in due:
-            self._updates[i].advance()
+            self.updates[i].advance()
 
     def _put(self, due: Sequence[int], batch: Batch, step: int) -> None:
         """Put what this step has of its own where the captured operations read it."""
@@ -140,11 +139,11 @@ class CapturedSteps(Steps):
                 place.copy_(part, non_blocking=True)
         self._number.fill_(step)
         for i in due:
-            update = self._updates[i]
+            update = self.updates[i]
             for rate, group in zip(self._learning[i], update.optimizer.param_groups, strict=True):
                 self._write(rate, group["lr"])
-            if self._ema:
-                self._write(self._averaging[i], self._ema.rate(update.updates))
+            if self.ema:
+                self._write(self._averaging[i], self.ema.rate(update.updates))
 
     def _write(self, rate: Tensor, value: float) -> None:
         """Most rates stay for long: a launch only where one changes."""
@@ -154,11 +153,11 @@ class CapturedSteps(Steps):
 
     def _move_captured(self, due: Sequence[int], step: int, capturing: bool) -> None:
         assert self._batch is not None
-        updates = [self._updates[i] for i in due]
+        updates = [self.updates[i] for i in due]
         # Warming up, too, a loss that reads what it should not is refused: before it has moved anything.
         steps = [UnreadStep(u.turn.name) if u.turn.changes is None else step for u in updates]
         with ExitStack() as stack:
             for i in due:
-                stack.enter_context(reading(self._updates[i].optimizer, self._learning[i], capturing))
-            averaging = [self._averaging[i] for i in due] if self._ema else []
+                stack.enter_context(reading(self.updates[i].optimizer, self._learning[i], capturing))
+            averaging = [self._averaging[i] for i in due] if self.ema else []
             self._move(updates, self._batch, steps, self._number, averaging)

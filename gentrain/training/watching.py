@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from operator import itemgetter
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from gentrain.buffers import buffers_kept
+from gentrain.buffers import buffers_kept, evaluating
 from gentrain.contracts import Batch, GenerativeModel, HasLikelihood, Invertible, Reconstructs, Samples
 from gentrain.images import grid, rows_of_eight
 from gentrain.metrics.likelihood import evaluate_likelihood
@@ -25,23 +25,13 @@ _SHOWN = 16
 @contextmanager
 def looking(model: GenerativeModel, seed: int, device: torch.device) -> Iterator[GenerativeModel]:
     """`model` in eval mode, without gradients; its buffers and the run's random state stay what they are."""
-    mode = model.training
-    model.eval()
-    try:
-        with randomness.aside(seed, device), torch.no_grad(), buffers_kept(model):
-            yield model
-    finally:
-        model.train(mode)
+    with evaluating(model), randomness.aside(seed, device), torch.no_grad(), buffers_kept(model):
+        yield model
 
 
 def examines(model: GenerativeModel) -> bool:
     """Whether `model` has figures of its own to be asked for with each evaluation."""
     return type(model).examine is not GenerativeModel.examine
-
-
-def has_figure(model: nn.Module, turns: int) -> bool:
-    """Whether `evaluate` has a figure of `model`: two players' losses say nothing of the pictures."""
-    return isinstance(model, HasLikelihood) or turns == 1
 
 
 def training_figures(updates: Sequence[TurnUpdate]) -> dict[str, float]:
@@ -65,26 +55,28 @@ def training_figures(updates: Sequence[TurnUpdate]) -> dict[str, float]:
 
 
 def evaluate(
-    model: GenerativeModel, batches: Iterator[Batch], step: int, turns: int, world: World
-) -> tuple[dict[str, float], float, str] | None:
-    """The figures of `model` on this rank's validation `batches`, over all ranks.
+    model: GenerativeModel, batches: Iterator[Batch], step: int, world: World
+) -> tuple[dict[str, float], float, str]:
+    """The figures of `model`, which has a `merit`, on this rank's validation `batches`, over all ranks.
 
     Returns:
-        ({name: figure}, the one that "best" means, lower being better, the kind of a likelihood or "");
-        None for a model of several turns without likelihood (`has_figure`).
+        ({name: figure}, the one that "best" means, lower being better, the kind of a likelihood or "").
+
+    Raises:
+        TypeError: the model's merit is a likelihood, which it does not have.
     """
-    if isinstance(model, HasLikelihood):
-        result = evaluate_likelihood(model, batches, model.spec, samples=None, reduce=world.sum)
-        values = {
-            "eval/nats": result.nats,
-            "eval/nats_stderr": result.nats_stderr,
-            "eval/bits_per_dim": result.bits_per_dim,
-        }
-        return values, result.nats, result.kind
-    if turns == 1:
+    if model.merit == "loss":
         figure = mean_loss(model, batches, step, world)
         return {"eval/loss": figure}, figure, ""
-    return None
+    if not isinstance(model, HasLikelihood):
+        raise TypeError(f"{type(model).__name__}.merit is {model.merit!r}, and it declares no HasLikelihood")
+    result = evaluate_likelihood(model, batches, model.spec, samples=None, reduce=world.sum)
+    values = {
+        "eval/nats": result.nats,
+        "eval/nats_stderr": result.nats_stderr,
+        "eval/bits_per_dim": result.bits_per_dim,
+    }
+    return values, result.nats, result.kind
 
 
 def pictures(model: GenerativeModel, batch: Batch, count: int) -> dict[str, Tensor]:
@@ -107,7 +99,7 @@ def is_better(figure: float, best: float | None) -> bool:
 
 @torch.no_grad()
 def mean_loss(model: GenerativeModel, batches: Iterator[Batch], step: int, world: World) -> float:
-    """The mean loss per image over all ranks' `batches` of a model with one turn; a rank may have none."""
+    """The mean loss per image, of the first turn, over all ranks' `batches`; a rank may have none."""
     loss = model.turns()[0].loss
     device = next(model.parameters()).device
     # float64 holds the sums of a million images; MPS has none.

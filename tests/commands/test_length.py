@@ -16,7 +16,8 @@ from omegaconf import OmegaConf
 from running import Ended, stop_at
 from torch.optim.lr_scheduler import MultiStepLR, OneCycleLR
 
-from gentrain.commands.length import check_schedules, saved_text
+from gentrain.commands.length import saved_text
+from gentrain.commands.schedules import check_schedules
 from gentrain.config import conform
 from gentrain.errors import UserError
 from gentrain.schemas import TrainConfig

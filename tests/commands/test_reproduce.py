@@ -344,7 +344,7 @@ def test_control_c_and_the_same_command_again(workplace: Path, sign: str) -> Non
     assert (result["steps"], result["changed"]) == (400, ["train.steps=400"])
 
 
-@pytest.mark.parametrize("where", ["train.build_source", "train.write_config", "measure"])
+@pytest.mark.parametrize("where", ["train.make_trainer", "train.write_config", "measure"])
 def test_control_c_before_the_first_step_and_after_the_last(
     reproduce: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:

@@ -20,8 +20,8 @@ from running import Ended
 from gentrain.api import load_checkpoint
 from gentrain.commands.trained import open_data
 from gentrain.config import build_source
+from gentrain.data.draws import draws_by_name
 from gentrain.data.identity import Identity, changed
-from gentrain.data.randomness import draws_by_name
 from gentrain.schemas import EvalConfig
 from gentrain.training import checkpoint
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 import torch
 
@@ -14,9 +15,12 @@ fit = Trainer.fit
 FOLDER, *ARGUMENTS = sys.argv[1:]
 
 
-def fit_and_dump(self: Trainer) -> Outcome:
-    outcome = fit(self)
-    state = {"model": self.model.state_dict(), "ema": self.ema.model.state_dict() if self.ema else None}
+def fit_and_dump(self: Trainer, *given: Any) -> Outcome:
+    outcome = fit(self, *given)
+    state = {
+        "model": self.model.state_dict(),
+        "ema": self.steps.ema.model.state_dict() if self.steps.ema else None,
+    }
     torch.save(state, os.path.join(FOLDER, f"rank{self.world.rank}.pt"))
     return outcome
 

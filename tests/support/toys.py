@@ -133,7 +133,7 @@ class ToyFlow(Samples, HasLikelihood):
 
 
 class ToyChain(GenerativeModel):
-    """The images' mean, with state that each loss moves on: in place, and by another tensor."""
+    """The images' mean, with state that each loss moves on in training mode, in place."""
 
     def __init__(self, spec: DataSpec):
         super().__init__(spec)
@@ -142,6 +142,7 @@ class ToyChain(GenerativeModel):
         self.register_buffer("count", torch.zeros(()))
 
     def loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        self.chain.add_(torch.rand(3))
-        self.count = self.count + 1
+        if self.training:
+            self.chain.add_(torch.rand(3))
+            self.count.add_(1)
         return (batch.x.flatten(1) - self.mean - self.chain.mean()).square().mean(), {}

@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.plugin_event_multiplexer import EventM
 
 import gentrain as package
 from gentrain.errors import UserError
-from gentrain.training import checkpoint, latest, run
+from gentrain.training import checkpoint, finding, latest, run
 
 LITTLE = ["model=vae_mlp", "model.hidden=[8]", "train.batch_size=32", "train.sample_count=4"]
 RUNS = Path("outputs/vae-digits")
@@ -58,11 +58,11 @@ def test_every_path_may_lead_through_it(workplace: Path, change: Callable[[], No
     newest = begun(2)
     change()
     for place in ("latest", "outputs/latest", "outputs/vae-digits/latest", "outputs/vae-digits"):
-        assert run.find_run(place).folder == newest
-        assert run.find_checkpoint(place) == newest / "checkpoints/last.pt"
+        assert finding.find_run(place).folder == newest
+        assert finding.find_checkpoint(place) == newest / "checkpoints/last.pt"
     through = "outputs/vae-digits/latest/checkpoints/last.pt"
-    assert run.find_checkpoint(through).samefile(newest / "checkpoints/last.pt")
-    assert run.find_run(str(workplace / through)).folder == newest
+    assert finding.find_checkpoint(through).samefile(newest / "checkpoints/last.pt")
+    assert finding.find_run(str(workplace / through)).folder == newest
 
 
 def test_outputs_that_were_moved(workplace: Path) -> None:
@@ -70,11 +70,11 @@ def test_outputs_that_were_moved(workplace: Path) -> None:
     folder = begun(2)
     Path("elsewhere").mkdir()
     os.rename("outputs", "elsewhere/mine")
-    assert run.find_run("elsewhere/mine/latest").folder == Path("elsewhere/mine/vae-digits", folder.name)
+    assert finding.find_run("elsewhere/mine/latest").folder == Path("elsewhere/mine/vae-digits", folder.name)
     Path("outputs").symlink_to("elsewhere/mine")
-    assert run.find_run("latest").folder.samefile(Path("elsewhere/mine/vae-digits", folder.name))
+    assert finding.find_run("latest").folder.samefile(Path("elsewhere/mine/vae-digits", folder.name))
     newer = begun(3)
-    assert run.find_run("latest").folder.samefile(newer)
+    assert finding.find_run("latest").folder.samefile(newer)
 
 
 def test_a_copy_in_place_of_the_link_is_not_believed(
@@ -87,13 +87,13 @@ def test_a_copy_in_place_of_the_link_is_not_believed(
     assert Path("outputs/latest/config.yaml").is_file()
     for folder in (Path("outputs"), RUNS):
         os.utime(folder / "latest/config.yaml", (2**31, 2**31))  # copied last
-    assert run.find_run("latest").folder == old
+    assert finding.find_run("latest").folder == old
     new = begun(3)
     assert "outputs/latest cannot be written" in capsys.readouterr().out
     for place in ("latest", "outputs/latest", "outputs/vae-digits/latest", "outputs/vae-digits"):
-        assert run.find_run(place).folder == new
+        assert finding.find_run(place).folder == new
         assert f"does not name a run: taking the newest, {new}" in capsys.readouterr().out
-    through = run.find_checkpoint("outputs/latest/checkpoints/last.pt")
+    through = finding.find_checkpoint("outputs/latest/checkpoints/last.pt")
     assert checkpoint.load(through)["step"] == 3
     assert not list(Path().rglob(".latest.*")), "nothing is left behind"
 
@@ -103,17 +103,17 @@ def test_runs_whose_name_says_no_time_go_by_their_files(workplace: Path) -> None
         folder = begun(1, run_dir=f"outputs/own/{name}")
         os.utime(folder / "config.yaml", (number, number))
     Path("outputs/latest").unlink()
-    assert run.find_run("latest").folder == Path("outputs/own/a")
+    assert finding.find_run("latest").folder == Path("outputs/own/a")
     sweep = Path("outputs/sweeps/x/y")
     shutil.copytree("outputs/own/a", sweep)
     os.utime(sweep / "config.yaml", (9, 9))
-    assert run.find_run("latest").folder == sweep
+    assert finding.find_run("latest").folder == sweep
 
 
 def test_a_run_that_is_called_so_is_one(workplace: Path) -> None:
     mine = begun(1, run_dir="models/latest")
     begun(2, run_dir="models/other")
-    assert run.find_run("models/latest").folder == mine
+    assert finding.find_run("models/latest").folder == mine
     Path("latest").mkdir()
     Path("latest/inner").mkdir()
     assert latest.through(Path("latest/inner")) == Path("latest/inner"), "a folder of that name means nothing"
@@ -122,14 +122,14 @@ def test_a_run_that_is_called_so_is_one(workplace: Path) -> None:
 def test_a_pointer_to_what_is_gone(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, second = begun(1), begun(2)
     shutil.rmtree(second)
-    assert run.find_run("outputs/vae-digits/latest").folder == first
+    assert finding.find_run("outputs/vae-digits/latest").folder == first
     assert "note    outputs/vae-digits/latest does not name a run" in capsys.readouterr().out
-    assert run.find_run("latest").folder == first
+    assert finding.find_run("latest").folder == first
     shutil.rmtree(first)
     with pytest.raises(UserError, match="outputs/vae-digits/latest names a run that is gone"):
-        run.find_run("outputs/vae-digits/latest")
+        finding.find_run("outputs/vae-digits/latest")
     with pytest.raises(UserError, match="no run in"):
-        run.find_run("latest")
+        finding.find_run("latest")
     Path("outputs/latest").write_bytes(b"PK\0")
     assert latest.through(Path("outputs/latest")) == Path("outputs/latest"), "a file of another kind"
 
@@ -142,8 +142,8 @@ def test_links_of_earlier_versions_become_text_at_the_next_run(workplace: Path) 
     Path("outputs/vae-digits/.latest.0a1b2c3d").symlink_to(old.name)
     begun(2, run_dir="outputs/own")
     assert not [path for path in Path("outputs").rglob("*") if path.is_symlink()]
-    assert run.find_run("outputs/glow-digits/latest").folder == other
-    assert run.find_run("outputs/vae-digits/latest").folder == old
+    assert finding.find_run("outputs/glow-digits/latest").folder == other
+    assert finding.find_run("outputs/vae-digits/latest").folder == old
 
 
 def test_tensorboard_shows_each_run_once(gentrain: Callable[..., Ended]) -> None:
@@ -194,7 +194,7 @@ def test_a_read_only_folder(workplace: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(os, "replace", refuse)
     newer = begun(2)
-    assert run.find_run(str(newer)).folder == newer
+    assert finding.find_run(str(newer)).folder == newer
     assert not list(Path().rglob(".latest.*"))
 
 
@@ -240,6 +240,6 @@ def test_no_home(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Path, "expanduser", nobody)
     with pytest.raises(UserError, match=r"~/run: no home folder is known"):
-        run.find_run("~/run")
+        finding.find_run("~/run")
     with pytest.raises(UserError, match=r"~/run: no home folder is known"):
         run.create("vae", "digits", run_dir="~/run")

@@ -11,7 +11,7 @@ import pytest
 #: Page faults of ten large tensors made and freed, before and after.
 PROGRAM = """
 import resource, torch
-from gentrain.training.memory import keep_freed
+from gentrain.training.cpu import keep_freed
 def faults():
     for _ in range(12): torch.ones(12_000_000)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -16,7 +16,8 @@ import pytest
 from filelock import FileLock
 
 from gentrain.errors import CorruptFile, Fault, UserError
-from gentrain.training import checkpoint, run
+from gentrain.files import check_writable
+from gentrain.training import checkpoint, finding, run
 
 NOW = datetime(2026, 1, 2, 3, 4, 5)
 
@@ -26,7 +27,7 @@ def test_twenty_runs_in_one_second_get_twenty_folders(workplace: Path) -> None:
         made = list(pool.map(lambda _: run.create("vae", "digits", now=NOW).folder, range(20)))
     assert len({f.name for f in made}) == 20
     assert all(f.is_dir() for f in made)
-    assert run.find_run("outputs/vae-digits/latest").folder in made
+    assert finding.find_run("outputs/vae-digits/latest").folder in made
 
 
 @pytest.mark.parametrize("name", ["a/b", "a b", "a=b,c(d)", "../x", "ä"])
@@ -69,10 +70,10 @@ def test_a_folder_that_holds_something_is_refused(workplace: Path) -> None:
 
 def test_a_place_that_cannot_be_written(workplace: Path) -> None:
     Path("outputs").write_text("a file")
-    with pytest.raises(UserError, match="outputs is not a folder"):
-        run.check_writable(Path("outputs/vae"))
+    with pytest.raises(UserError, match="outputs: it is not a folder"):
+        check_writable(Path("outputs/vae"))
     with pytest.raises(UserError, match="cannot write to /proc/x"):
-        run.check_writable(Path("/proc/x"))
+        check_writable(Path("/proc/x"))
 
 
 def save(path: Path, step: int) -> None:
@@ -81,18 +82,18 @@ def save(path: Path, step: int) -> None:
 
 def test_the_newest_good_checkpoint(workplace: Path) -> None:
     made = run.create("vae", "digits")
-    assert run.newest_good(made) is None
+    assert finding.newest_good(made) is None
     for step in (9, 10, 100):  # by number, not by the first digit
         save(made.step_file(step), step)
     checkpoint.link(made.step_file(100), made.last)
-    found = run.newest_good(made)
+    found = finding.newest_good(made)
     assert found is not None
     assert found[1]["step"] == 100
     assert found[2] == []
     data = bytearray(made.last.read_bytes())
     data[50] ^= 1
     made.last.write_bytes(data)  # the link's other name too
-    found = run.newest_good(made)
+    found = finding.newest_good(made)
     assert found is not None
     assert found[1]["step"] == 10
     assert len(found[2]) == 1
@@ -100,24 +101,24 @@ def test_the_newest_good_checkpoint(workplace: Path) -> None:
     for file in made.step_files():
         file.write_bytes(b"")
     with pytest.raises(CorruptFile, match="no good checkpoint"):
-        run.newest_good(made)
+        finding.newest_good(made)
 
 
 def test_latest_is_the_newest_run(workplace: Path) -> None:
     with pytest.raises(UserError, match="no run in"):
-        run.find_run("latest")
+        finding.find_run("latest")
     first = run.create("vae", "digits", now=NOW)
     own = run.create("vae", "mnist", run_dir="my runs/one (1)")
-    assert run.find_run("latest").folder.samefile(own.folder)
-    assert run.find_run("outputs/vae-digits").folder.samefile(first.folder)
-    assert run.find_run("outputs/vae-digits/latest").folder.samefile(first.folder)
+    assert finding.find_run("latest").folder.samefile(own.folder)
+    assert finding.find_run("outputs/vae-digits").folder.samefile(first.folder)
+    assert finding.find_run("outputs/vae-digits/latest").folder.samefile(first.folder)
     with pytest.raises(UserError, match="no checkpoint yet; wait"):
-        run.find_checkpoint("latest")
+        finding.find_checkpoint("latest")
     save(first.last, 1)
-    assert run.find_checkpoint("latest").samefile(first.last), "one that failed hides no good one"
+    assert finding.find_checkpoint("latest").samefile(first.last), "one that failed hides no good one"
     save(own.last, 1)
-    assert run.find_checkpoint("latest").samefile(own.last)
-    assert run.find_checkpoint(str(own.last)) == own.last
+    assert finding.find_checkpoint("latest").samefile(own.last)
+    assert finding.find_checkpoint(str(own.last)) == own.last
 
 
 def test_a_full_disk_leaves_no_folder(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +139,7 @@ def test_a_run_without_a_checkpoint_says_whether_one_will_come(workplace: Path) 
     made = run.create("vae", "digits", run_dir="run")
     made.config.write_text("")
     with pytest.raises(UserError, match="wait for its first"):
-        run.find_checkpoint("run")
+        finding.find_checkpoint("run")
     made.release()
     with pytest.raises(UserError, match=r"has stopped before its first, go on: gentrain train .*resume=run"):
-        run.find_checkpoint("run")
+        finding.find_checkpoint("run")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
-from gentrain.contracts import Batch, DataSpec, GenerativeModel
+from gentrain.contracts import Batch, DataSpec, GenerativeModel, HasLikelihood, Turn
 from gentrain.training.distributed import World
-from gentrain.training.watching import has_figure, mean_loss
+from gentrain.training.watching import evaluate, mean_loss
 
 SPEC = DataSpec(shape=(1, 2, 2))
 
@@ -61,7 +61,37 @@ def test_sums_stay_on_the_models_device() -> None:
     assert world.__dict__["device"] == "meta"
 
 
-def test_who_has_a_figure() -> None:
-    model: Any = Brightness()
-    assert has_figure(model, 1)
-    assert not has_figure(model, 2)
+class Players(Brightness):
+    """Two of them."""
+
+    def turns(self) -> list[Turn]:
+        return [Turn(name, [self], self.loss) for name in ("one", "other")]
+
+
+class Measured(Players, HasLikelihood):
+    """Players with a likelihood."""
+
+    def _log_likelihood(self, x: Tensor, samples: int | None, *y: Tensor) -> Tensor:
+        return -x[:, 0, 0, 0].float()
+
+
+def test_what_best_means() -> None:
+    assert Brightness().merit == "loss"
+    assert Players().merit is None
+    assert Measured().merit == "likelihood"
+    assert evaluate(Brightness(), batches(3, 1), 0, World()) == ({"eval/loss": 2.5}, 2.5, "")
+    values, figure, kind = evaluate(Measured(), batches(3, 1), 0, World())
+    assert (figure, kind) == (2.5, "exact")
+    assert values["eval/nats"] == 2.5
+
+
+def test_a_model_may_say_what_best_means() -> None:
+    class Chosen(Measured):
+        merit = "loss"
+
+    class Wrong(Players):
+        merit = "likelihood"
+
+    assert evaluate(Chosen(), batches(2), 0, World())[0] == {"eval/loss": 2.0}
+    with pytest.raises(TypeError, match=r"Wrong\.merit is 'likelihood', and it declares no HasLikelihood"):
+        evaluate(Wrong(), batches(2), 0, World())

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gentrain.buffers import buffers_kept
 from gentrain.contracts import Batch, DataSpec, LatentsToImages, Samples, Turn
-from gentrain.layers.precision import at_least_float32
+from gentrain.layers.half_precision import at_least_float32
 from gentrain.layers.settings import check_choice, check_positive
 from gentrain.models.adversarial.objectives import gradient_penalty, objective_named
 

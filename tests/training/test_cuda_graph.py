@@ -15,8 +15,8 @@ from torch import nn
 
 from gentrain.contracts import Turn
 from gentrain.errors import UserError
-from gentrain.training import capture, checkpoint
-from gentrain.training.capture import UnreadStep
+from gentrain.training import checkpoint, cuda_graph
+from gentrain.training.cuda_graph import UnreadStep
 
 CPU = torch.device("cpu")
 SCHEDULE = [
@@ -49,7 +49,7 @@ TAPED = {
 @pytest.fixture
 def tape(monkeypatch: pytest.MonkeyPatch) -> type[Tape]:
     """Steps can be captured on the CPU, by a tape."""
-    monkeypatch.setitem(capture.CAPTURES, "cpu", Tape)
+    monkeypatch.setitem(cuda_graph.CAPTURES, "cpu", Tape)
     return taping.fresh()
 
 
@@ -167,7 +167,7 @@ def test_what_cannot_be_captured_is_refused_before_anything_is_made(
 
 def test_several_processes_are_refused() -> None:
     with pytest.raises(UserError, match="needs a single process, found 2"):
-        capture.check_run(torch.device("cuda"), "fp32", 2, False)
+        cuda_graph.check_run(torch.device("cuda"), "fp32", 2, False)
 
 
 @pytest.mark.parametrize("arguments", [["train.cuda_graph=true"], ["experiment=vae_mnist_paper"]])

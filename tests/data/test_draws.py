@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from gentrain.data.randomness import (
+from gentrain.data.draws import (
     bernoulli,
     bernoulli_by_index,
     bernoulli_on_device,
