@@ -10,6 +10,7 @@ from gentrain.contracts import (
     HasLikelihood,
     ImagesToLatents,
     LatentsToImages,
+    Reconstructs,
     Samples,
     Translates,
 )
@@ -41,18 +42,22 @@ LICENCES = {
 }
 UNKNOWN = Licence("unknown", "unknown", "of whoever trained it; no licence is stated")
 
-#: The Hub's word for what a model does, the most telling first.
-TAGS: list[tuple[type, str]] = [
-    (Translates, "image-to-image"),
-    (Samples, "unconditional-image-generation"),
-    (LatentsToImages, "unconditional-image-generation"),
-    (ImagesToLatents, "image-feature-extraction"),
-]
-
 
 def licence_of(target: object) -> Licence:
     """Of the data set whose class is named `target`."""
     return LICENCES.get(str(target).rpartition(".")[2], UNKNOWN)
+
+
+def tag_of(model: GenerativeModel) -> str | None:
+    """The Hub's word for what `model` does; None where it has none, as for sound."""
+    if model.spec.sample_rate is not None:
+        return None
+    if isinstance(model, Translates):
+        return "image-to-image"
+    draws = isinstance(model, LatentsToImages) and model.latent_prior != "none"
+    if draws or isinstance(model, Samples):
+        return "unconditional-image-generation"
+    return "image-feature-extraction" if isinstance(model, ImagesToLatents) else None
 
 
 def written(
@@ -78,8 +83,6 @@ def written(
     names, spec = config["run"]["names"], config["spec"]
     data = licence_of(config["run"]["dataset"].get("_target_"))
     shape = [str(side) for side in spec["shape"]]
-    sound = spec.get("sample_rate") is not None
-    tag = next((word for kind, word in TAGS if isinstance(model, kind)), None)
     environment = Environment(
         loader=PackageLoader("gentrain.commands", ""),
         keep_trailing_newline=True,
@@ -91,7 +94,7 @@ def written(
     return environment.get_template("card.md.jinja").render(
         license=license or data.hub,
         data=data,
-        tag=None if sound else tag,
+        tag=tag_of(model),
         dataset=names["dataset"],
         metrics=[metric.partition(".")[2] for metric in result["obtained"]] if result else likelihood,
         tags=["gentrain", "generative-model", names["model"]],
@@ -107,7 +110,11 @@ def written(
         figures=figures(result) if result else [],
         again=[measuring(result)] if result else [],
         samples=isinstance(model, Samples),
-        commands=["gentrain sample ckpt=FOLDER"] if isinstance(model, Samples) else [],
+        commands=[
+            f"gentrain {verb} ckpt=FOLDER"
+            for verb, kind in (("sample", Samples), ("reconstruct", Reconstructs))
+            if isinstance(model, kind)
+        ],
         graph=graph,
         versions=config["run"]["made"].get("versions") or {"gentrain": None},
         commit=config["run"]["made"].get("commit"),
