@@ -53,7 +53,8 @@ class PeakBytes(TorchDispatchMode):
 
 
 def _tensors(nested: Any) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(nested) if isinstance(leaf, Tensor)]
+    # Weights that oneDNN has packed for itself have no storage to look at.
+    return [leaf for leaf in tree_leaves(nested) if isinstance(leaf, Tensor) and not leaf.is_mkldnn]
 
 
 def at_once(run: Callable[[int], object], device: torch.device, in_cache: bool = False) -> int:
