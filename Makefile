@@ -68,7 +68,7 @@ bench-busy: $(STAMP) ## training beside a spinning process (about 7 minutes)
 reproduce-%: $(STAMP) ## train an experiment and hold it against its figure, e.g. make reproduce-vae_mnist
 	$(BIN)/gentrain reproduce experiment=$*
 
-accept: $(STAMP) ## keep the finished reproductions in results/ and remake the README's table
+accept: $(STAMP) ## keep the finished reproductions and their weights in results/, remake the table of them
 	$(BIN)/python scripts/accept.py outputs/reproduce/*/result.json
 
 taxonomy: $(STAMP) ## one model of each kind on digits, on one page (about 5 minutes on two cores)

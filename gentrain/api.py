@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
+from gentrain import exported
 from gentrain.arguments import prepared
 from gentrain.composing import composed
 from gentrain.config import build_model, conform, names_in
@@ -75,19 +76,61 @@ def load_checkpoint(
     except CorruptFile as error:
         raise CorruptFile(f"{error}{_another(path)}") from error
     config = read_config(state["config"], path)
+    if state.get("averaged") and not ema:
+        raise UserError(f"ema=false: {path} holds the averaged weights alone; take the run's own checkpoint")
+    if path.is_dir():
+        _check_size(config, state, path, trust)
     try:
-        model = build_model(config.model, DataSpec.from_dict(state["spec"]), trust)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-    check_same_model(model, str(config.names.model), state, str(path))
+        model = _built(config, state, path, trust)
+    except (RuntimeError, MemoryError) as error:
+        if not path.is_dir():
+            raise
+        raise UserError(f"{path}: its model cannot be built: {str(error).splitlines()[0]}") from error
+    _check_fits(model, config, state, path)
     model.load_state_dict(state["ema"] if ema and state["ema"] else state["model"])
     return Loaded(model.to(device).eval(), config, int(state["step"]), path, state)
+
+
+def _built(config: DictConfig, state: dict[str, Any], path: Path, trust: Sequence[str]) -> GenerativeModel:
+    """The model that `config` describes.
+
+    Raises:
+        UserError: refused.
+    """
+    try:
+        return build_model(config.model, DataSpec.from_dict(state["spec"]), trust)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def _check_fits(model: GenerativeModel, config: DictConfig, state: dict[str, Any], path: Path) -> None:
+    """See that the weights of `state` are those of `model`, without the networks that an export left out.
+
+    Raises:
+        UserError: they are not.
+    """
+    exported.stripped(model, state.get("without", ()), model.training_only, path)
+    check_same_model(model, str(config.names.model), state, str(path))
+
+
+def _check_size(config: DictConfig, state: dict[str, Any], path: Path, trust: Sequence[str]) -> None:
+    """See that the weights of an export fit its config, before memory is taken for what that asks for.
+
+    Raises:
+        UserError: they do not.
+    """
+    try:
+        with torch.device("meta"):
+            model = _built(config, state, path, trust)
+    except (UserError, RuntimeError, NotImplementedError):
+        return  # refused, or its constructor computes with weights: to be built in earnest
+    _check_fits(model, config, state, path)
 
 
 def load(
     place: str | Path = "latest", device: torch.device | str = "cpu", trust: str | Sequence[str] = ()
 ) -> GenerativeModel:
-    """The trained model at `place`: a checkpoint file, a run folder (its last), or `latest`.
+    """The trained model at `place`: a checkpoint file, a run folder (its last), an export, or `latest`.
 
     In eval mode, with averaged weights if there are any. `trust` names own packages whose models may be
     built; they are found where Python looks and in the current folder.

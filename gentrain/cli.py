@@ -98,6 +98,14 @@ VERBS: dict[str, tuple[str, list[str]]] = {
             "gentrain encode projector=true",
         ],
     ),
+    "export": (
+        "write a trained model as a folder to share",
+        [
+            "gentrain export out=my-vae",
+            "gentrain export ckpt=outputs/vae-digits/latest out=my-vae dtype=bf16",
+            "gentrain export out=my-decoder format=onnx",
+        ],
+    ),
     "list": ("show models, what each can do, and data sets", ["gentrain list"]),
 }
 

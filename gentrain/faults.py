@@ -18,6 +18,7 @@ LESS = {
     "arithmetic": "lower n, per_label or batch_size",
     "complete": "lower n, or name fewer images",
     "encode": "lower batch_size",
+    "export": "lower n",
 }
 LESS["reproduce"] = LESS["train"]
 #: A side of this many pixels is worth a word.

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from gentrain import exported
 from gentrain.config import conform
 from gentrain.contracts import DataSpec
 from gentrain.data.identity import is_record
@@ -45,12 +46,12 @@ def read_config(text: str, path: Path) -> DictConfig:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """What the file `path` holds, its entries present and of their types.
+    """What the file or the exported folder `path` holds, its entries present and of their types.
 
     Raises:
         UserError: no such file, corrupt, refused, of a newer format, or incomplete.
     """
-    return complete(checkpoint.load(path), path)
+    return complete(exported.read(path) if path.is_dir() else checkpoint.load(path), path)
 
 
 def complete(state: dict[str, Any], path: Path) -> dict[str, Any]:

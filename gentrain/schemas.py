@@ -169,7 +169,7 @@ class TrainConfig:
 class CheckpointConfig:
     """What every command on a trained model takes."""
 
-    # A checkpoint file, a run folder (its last), or latest: the newest run.
+    # A checkpoint file, a run folder (its last), an exported folder, or latest: the newest run.
     ckpt: str = knob("latest", path=True)
     # auto, cpu, cuda, cuda:N or mps; auto takes the best there is.
     device: str = "auto"
@@ -315,6 +315,24 @@ class EncodeConfig(CheckpointConfig):
 
 
 @dataclass
+class ExportConfig(CheckpointConfig):
+    """`gentrain export`."""
+
+    # The folder to write; new, or empty. None: none was named, which is refused.
+    out: Optional[str] = knob(None, path=True)
+    # safetensors: weights that gentrain loads; onnx: a graph from latents to pixels, for any runtime.
+    format: str = knob("safetensors", one_of=("safetensors", "onnx"))
+    # Of the weights in the file; bf16 takes half the room and keeps 8 bits of each.
+    dtype: str = knob("float32", one_of=("float32", "bf16"))
+    # Keep the networks that only training needs too: a discriminator.
+    whole: bool = False
+    # Images in samples.png.
+    n: int = knob(64, at_least=1, at_most=4096)
+    # Licence of the weights, as the Hub names it: mit, cc-by-4.0. None: that of the data, where it is known.
+    license: Optional[str] = None
+
+
+@dataclass
 class ListConfig:
     """`gentrain list`."""
 
@@ -332,5 +350,6 @@ SCHEMAS: dict[str, type] = {
     "arithmetic": ArithmeticConfig,
     "complete": CompleteConfig,
     "encode": EncodeConfig,
+    "export": ExportConfig,
     "list": ListConfig,
 }

@@ -1,29 +1,54 @@
-"""Keep finished reproductions and show them: `python scripts/accept.py RESULT.json ...`.
+"""Keep finished reproductions and show them: `python scripts/accept.py RUN/result.json ...`.
 
-What `gentrain reproduce` wrote is copied to results/<experiment>.json, and the README's table is made anew
-from all that lie there; without arguments only the table. An experiment with targets and no result is a row
-"not yet run".
+What `gentrain reproduce` wrote is kept in results/<experiment>/, with the export of the checkpoint that gave
+the figures, and the table of docs/reproductions.md is made anew from all that lie there; without arguments
+only the table. An experiment with targets and no result is a row "not yet run".
+
+Weights of more than 12 MB are kept in bf16, and the figures are measured again from those; what is still
+larger is not kept: its SHA-256 and its size are in result.json, beside the command that makes it.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
-from gentrain.api import compose_train
-from gentrain.commands.reproduce import entry
-from gentrain.config import options
+from omegaconf import OmegaConf
+
+from gentrain import exported
+from gentrain.api import Loaded, compose_train
+from gentrain.commands import export
+from gentrain.commands.reproduce import by_target, entry, measured
+from gentrain.commands.trained import open_model
+from gentrain.config import conform, options
 from gentrain.errors import GentrainError
+from gentrain.files import replacing, write_text
+from gentrain.schemas import ExportConfig
+from gentrain.training.run import Run
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
-README = ROOT / "README.md"
+#: Where the table may be: in the first that has the marks.
+PAGES = [ROOT / "docs" / "reproductions.md", ROOT / "README.md"]
+#: The largest file of weights that is kept, in bytes.
+MOST = 12 * 10**6
 BEGIN, END = "<!-- reproductions: made by scripts/accept.py -->", "<!-- end of reproductions -->"
-HEAD = ["experiment", "figure", "published", "obtained", "tolerance", "verdict", "minutes", "on", "source"]
+HEAD = [
+    "experiment",
+    "figure",
+    "published",
+    "obtained",
+    "tolerance",
+    "verdict",
+    "minutes",
+    "on",
+    "source",
+    "weights",
+]
 #: What every result holds.
 KEYS = {
     *("experiment", "published", "wanted", "obtained", "stderr", "tolerance", "verdict", "estimator"),
@@ -63,7 +88,7 @@ def problem(result: dict[str, Any]) -> str | None:
 
 
 def accept(file: Path) -> str | None:
-    """Copy a result to results/, or say why not."""
+    """Keep a result in results/, with the weights of its run, or say why not."""
     try:
         result = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -73,9 +98,73 @@ def accept(file: Path) -> str | None:
             return reason
     except (AttributeError, KeyError, TypeError):
         return "is no result"
-    RESULTS.mkdir(exist_ok=True)
-    shutil.copyfile(file, RESULTS / f"{result['experiment']}.json")
+    run = Run(file.parent)
+    named = run.checkpoints / Path(str(result.get("checkpoint"))).name
+    checkpoint = named if named.is_file() else run.last
+    if not checkpoint.is_file():
+        print(f"{file}: no checkpoint beside it, its weights are not kept")
+        keep_alone(result)
+        return None
+    try:
+        return with_weights(result, checkpoint)
+    except GentrainError as error:
+        return str(error)
+
+
+def keep_alone(result: dict[str, Any]) -> None:
+    """Keep a result without weights."""
+    folder = RESULTS / result["experiment"]
+    with exported.making(folder, replace=True) as temporary:
+        write_text(temporary / exported.RESULT, json.dumps(result, indent=2) + "\n")
+
+
+def with_weights(result: dict[str, Any], checkpoint: Path) -> str | None:
+    """Keep a result and what is small enough of the weights in `checkpoint`, or say why not."""
+    name = result["experiment"]
+    folder = RESULTS / name
+    loaded, config = opened(checkpoint, "float32")
+    if loaded.step != result["steps"]:
+        return f"{checkpoint} is of step {loaded.step}, the figures are of step {result['steps']}"
+    result = {**result, "checkpoint": Run(checkpoint.parent.parent).step_file(loaded.step).name}
+    without = tuple(loaded.model.training_only)
+    content = exported.packed(loaded.model, "float32", without)
+    if len(content) <= MOST:
+        export.make(loaded, folder, config, result, replace=True)
+        return None
+    if len(exported.packed(loaded.model, "bf16", without)) <= MOST:
+        found = measured_in_bf16(result, checkpoint, data_of(loaded))
+        if "worse" not in found["verdict"].values():
+            loaded, config = opened(checkpoint, "bf16")
+            export.make(loaded, folder, config, found, replace=True)
+            return None
+        print(f"{name}: in bf16 its figures are worse than their targets allow")
+    keep_alone({**result, "weights": {"kept": False, **exported.about(content, "float32", without)}})
     return None
+
+
+def opened(checkpoint: Path, dtype: str) -> tuple[Loaded, Any]:
+    """The model in `checkpoint`, seeded, and the settings of its export."""
+    config = conform(ExportConfig, OmegaConf.create({"ckpt": str(checkpoint), "dtype": dtype}))
+    return open_model(config), config
+
+
+def data_of(loaded: Loaded) -> str | None:
+    """Where the data of the run lay."""
+    record = loaded.state.get("data")
+    return record["root"] if record else None
+
+
+def measured_in_bf16(result: dict[str, Any], checkpoint: Path, root: str | None) -> dict[str, Any]:
+    """The result with the figures of the weights in bf16, measured from the file."""
+    name = result["experiment"]
+    config = compose_train([f"experiment={name}", *result["changed"]])
+    if root is not None:
+        config.dataset.root = root
+    with tempfile.TemporaryDirectory(prefix="gentrain-") as scratch:
+        place = Path(scratch) / name
+        loaded, settings = opened(checkpoint, "bf16")
+        export.make(loaded, place, settings)
+        return {**result, **by_target(measured(config, name, place)[1])}
 
 
 def rows() -> list[list[str]]:
@@ -83,7 +172,7 @@ def rows() -> list[list[str]]:
     found = []
     for name in options("experiment"):
         targets = compose_train([f"experiment={name}"]).targets
-        kept = RESULTS / f"{name}.json"
+        kept = RESULTS / name / exported.RESULT
         result = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else None
         for target in targets:
             figure = target.metric.partition(".")[2].replace("_", " ")
@@ -95,7 +184,7 @@ def rows() -> list[list[str]]:
             published = f"{target.published:g}" if target.published is not None else f"none; {wanted} wanted"
             left, right = [f"`{name}`", figure, published], [f"{target.tolerance:g}"]
             if result is None:
-                found.append([*left, "not yet run", *right, "", "", "", target.source])
+                found.append([*left, "not yet run", *right, "", "", "", target.source, ""])
                 continue
             error = result["stderr"][target.metric]
             obtained = (
@@ -108,8 +197,17 @@ def rows() -> list[list[str]]:
                 obtained += " with " + " ".join(f"`{change}`" for change in result["changed"])
             verdict = result["verdict"][target.metric]
             on = f"{result['hardware']}, {result['date']}"
-            found.append([*left, obtained, *right, verdict, f"{result['minutes']:g}", on, target.source])
+            right += [verdict, f"{result['minutes']:g}", on, target.source, weights(result)]
+            found.append([*left, obtained, *right])
     return found
+
+
+def weights(result: dict[str, Any]) -> str:
+    """Where the weights are: `results/vae_mnist`, 2.7 MB."""
+    about = result.get("weights")
+    if about is None or not about["kept"]:
+        return "not kept"
+    return f"`results/{result['experiment']}`, {about['bytes'] / 1e6:.1f} MB"
 
 
 def figures(value: float, error: float) -> str:
@@ -119,7 +217,7 @@ def figures(value: float, error: float) -> str:
 
 
 def table() -> str:
-    """The README's table, in Markdown."""
+    """The table, in Markdown."""
     lines = [HEAD, ["---"] * len(HEAD), *rows()]
     return "\n".join("| " + " | ".join(map(plain, cells)) + " |" for cells in lines)
 
@@ -132,12 +230,20 @@ def plain(cell: str) -> str:
 
 
 def renewed(text: str) -> str:
-    """The README with the table of now between its marks."""
+    """A page with the table of now between its marks."""
     before, _, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not end:
-        raise SystemExit(f"accept: README.md lacks {BEGIN} or {END}")
+        raise SystemExit(f"accept: the page lacks {BEGIN} or {END}")
     return f"{before}{BEGIN}\n\n{table()}\n\n{END}{after}"
+
+
+def page() -> Path:
+    """The page with the table."""
+    for place in PAGES:
+        if place.is_file() and BEGIN in place.read_text(encoding="utf-8"):
+            return place
+    raise SystemExit(f"accept: none of {', '.join(map(str, PAGES))} has {BEGIN}")
 
 
 def main() -> int:
@@ -148,7 +254,9 @@ def main() -> int:
         print(f"{argument}: " + (f"not kept: {reason}" if reason else "kept"))
         failed |= reason is not None
     try:
-        README.write_text(renewed(README.read_text(encoding="utf-8")), encoding="utf-8")
+        place = page()
+        with replacing(place) as temporary:
+            write_text(temporary, renewed(place.read_text(encoding="utf-8")))
     except GentrainError as error:
         print(f"accept: {error}", file=sys.stderr)
         return 1

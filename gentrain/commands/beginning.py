@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from gentrain import exported
 from gentrain.commands.length import changed_schedules
 from gentrain.commands.resuming import Complete, Reopened
 from gentrain.commands.same_data import PLACE, reconciled, section
@@ -73,6 +74,10 @@ class New:
         if self.config.init is not None:
             path = finding.find_checkpoint(self.config.init)
             state = read_checkpoint(path)
+            if lacking := state.get("without"):
+                if distributed.launched_rank() == 0:
+                    print(f"note    {path} has no {', '.join(lacking)}: begun afresh")
+                state["model"] = exported.filled(state, trainer.model, trainer.model.training_only)
             check_same_model(trainer.model, self.config.names.model, state, str(path))
             trainer.begin_with(state["ema"] or state["model"])
 

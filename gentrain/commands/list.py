@@ -35,6 +35,7 @@ NEEDS: dict[str, type | tuple[type, ...]] = {
     "encode": ImagesToLatents,
     "complete": Completes,
     "translate": Translates,
+    "export": GenerativeModel,
 }
 
 

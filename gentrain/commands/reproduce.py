@@ -189,13 +189,54 @@ def compared(
     Raises:
         UserError: a figure that the metric does not have, or missing data.
     """
+    steps = config.train.steps if config.train.epochs is None else None
+    loaded, by_metric = measured(config, experiment, folder, steps)
+    device = device_of(loaded)
+    return loaded, {
+        "experiment": experiment,
+        **by_target(by_metric),
+        "checkpoint": runs.Run(folder).step_file(loaded.step).name,
+        "minutes": round(loaded.state["seconds"] / 60, 1),
+        "steps": loaded.step,
+        "date": provenance.today(),
+        "hardware": provenance.hardware(device),
+        "versions": provenance.versions(),
+        "commit": provenance.commit(),
+        "command": command(experiment, changes(typed)),
+        "changed": changes(typed),
+    }
+
+
+def by_target(by_metric: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """{"obtained": {metric: value}, ...} of {metric: {"obtained": value, ...}}."""
+    keys = ("published", "wanted", "obtained", "stderr", "tolerance", "verdict", "estimator", "source")
+    return {key: {metric: values[key] for metric, values in by_metric.items()} for key in keys}
+
+
+def measured(
+    config: DictConfig, experiment: str, place: Path, steps: int | None = None
+) -> tuple[Loaded, dict[str, dict[str, Any]]]:
+    """Measure every target of `config` on the checkpoint, the run or the export at `place`.
+
+    Args:
+        config: of the experiment, with `targets` and where the data lie.
+        experiment: its name.
+        place: the model.
+        steps: for how many it must have been trained; None: any.
+
+    Returns:
+        The model, and the `entry` of each metric.
+
+    Raises:
+        UserError: another number of steps, a figure that the metric does not have, or missing data.
+    """
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     by_metric: dict[str, dict[str, Any]] = {}
     loaded: Loaded | None = None
     for target in config.targets:
         name, _, figure = target.metric.partition(".")
         settings = {
-            "ckpt": str(folder),
+            "ckpt": str(place),
             "device": config.device,
             "threads": config.threads,
             "trust": list(config.trust),
@@ -205,10 +246,10 @@ def compared(
         }
         asked = conform(EvalConfig, OmegaConf.create(settings))
         loaded = loaded or open_model(asked)
-        if config.train.epochs is None and loaded.step != config.train.steps:
+        if steps not in (None, loaded.step):
             raise UserError(
-                f"{folder} was trained for {loaded.step} steps, train.steps is {config.train.steps}; remove "
-                "the folder, or choose another with run_dir="
+                f"{place} was trained for {loaded.step} steps, train.steps is {steps}; remove the folder, or "
+                "choose another with run_dir="
             )
         key = (name, target.split, target.samples)
         if key not in found:
@@ -223,20 +264,7 @@ def compared(
             )
         by_metric[target.metric] = entry(target, float(figures[figure]), figures, figure)
     assert loaded is not None
-    keys = ("published", "wanted", "obtained", "stderr", "tolerance", "verdict", "estimator", "source")
-    device = device_of(loaded)
-    return loaded, {
-        "experiment": experiment,
-        **{key: {metric: values[key] for metric, values in by_metric.items()} for key in keys},
-        "minutes": round(loaded.state["seconds"] / 60, 1),
-        "steps": loaded.step,
-        "date": provenance.today(),
-        "hardware": provenance.hardware(device),
-        "versions": provenance.versions(),
-        "commit": provenance.commit(),
-        "command": command(experiment, changes(typed)),
-        "changed": changes(typed),
-    }
+    return loaded, by_metric
 
 
 def changes(typed: Sequence[str]) -> list[str]:

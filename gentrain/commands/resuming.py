@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from gentrain import exported
 from gentrain.commands.length import follow
 from gentrain.config import conform
 from gentrain.errors import UserError
@@ -88,6 +89,11 @@ def reopen(config: DictConfig, typed: Sequence[str]) -> Reopened:
 def _found(place: str) -> tuple[Run, Path, dict[str, Any] | None, list[str]]:
     """The run that `place` means, what its configuration is read from, its state, and the problems."""
     path = finding.located(place)
+    if exported.is_export(path):
+        raise UserError(
+            f"resume={place} is an export, which has no state of an optimiser to go on with; for a new run "
+            f"from its weights: gentrain train {again()}{shlex.quote(f'init={place}')}"
+        )
     if path.is_file():
         state = read_checkpoint(path)
         return finding.find_run(place), path, state, []

@@ -74,6 +74,8 @@ class GenerativeModel(nn.Module, ABC):
 
     #: Why a capability is missing, where the reason is worth a line: {capability: reason}.
     lacks: ClassVar[Mapping[str, str]] = {}
+    #: Submodules that only training needs, such as a critic: an export may leave them out.
+    training_only: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, spec: DataSpec) -> None:
         super().__init__()

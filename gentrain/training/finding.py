@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from gentrain import exported
 from gentrain.errors import CorruptFile, UserError
 from gentrain.files import expanded
 from gentrain.training import checkpoint, distributed, latest
@@ -78,13 +79,15 @@ def located(place: str) -> Path:
 
 
 def find_checkpoint(place: str) -> Path:
-    """The file that `ckpt=place` means: itself, or the last one of the run that it names.
+    """The file that `ckpt=place` means: itself, or the last one of the run that it names; an exported folder.
 
     Raises:
         UserError: there is none.
     """
     if place != latest.NAME:
         path = located(place)
+        if exported.is_export(path):
+            return exported.folder_of(path)
         if path.is_file():
             return path
         place = str(path)

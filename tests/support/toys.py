@@ -28,6 +28,8 @@ class ToyGAN(Samples, LatentsToImages):
     noise="fixed" makes z and the penalty's weights functions of the batch, for comparisons between ranks.
     """
 
+    training_only = ("critic",)
+
     def __init__(
         self, spec: DataSpec, *, latent_dim: int, hidden: int, n_critic: int, noise: str, norm: bool
     ):

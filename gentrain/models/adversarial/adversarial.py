@@ -67,6 +67,7 @@ class Adversarial(Samples, LatentsToImages):
     """
 
     merit = None
+    training_only = ("discriminator",)
     lacks: ClassVar[Mapping[str, str]] = {
         "eval": "it is an implicit model, a sampler without a density p(x)",
         "reconstruct": "it maps latents to images and has no encoder back",
