@@ -231,7 +231,10 @@ def test_rows_are_what_a_bar_counts(monkeypatch):
 
     monkeypatch.setattr(raster, "track", track)
     both(network(1, 2), torch.rand(1, 1, 5, 3, dtype=torch.float64), 2)
-    assert tracked == [(list(range(5)), "row", 5)] * 2
+    assert tracked == [(list(range(5)), "row", 5), (list(range(15)), "pixel", 15)]
+    tracked.clear()
+    both(network(1, 2), torch.rand(1, 1, 1, 4, dtype=torch.float64), 2)
+    assert tracked[0] == (list(range(4)), "sample", 4), "a sound has one row"
     assert progress.track(range(3), "row") == range(3)
 
 
