@@ -9,7 +9,8 @@ Settings = dict[str, Any]
 
 
 def _conv_vae(settings: Settings) -> Settings:
-    return {"network": "conv", **settings}
+    hidden = settings.get("hidden")  # was one number
+    return {"network": "conv", **settings, **({"hidden": [hidden]} if isinstance(hidden, int) else {})}
 
 
 def _mlp_vae(settings: Settings) -> Settings:
@@ -22,6 +23,8 @@ TARGETS: dict[str, tuple[str, Callable[[Settings], Settings]]] = {
     f"{_VAE}.ConvVAE": (f"{_VAE}.VAE", _conv_vae),
     f"{_VAE}.MLPVAE": (f"{_VAE}.VAE", _mlp_vae),
 }
+#: {beginning of targets: {a setting that came later: what it was without}}.
+LATER: dict[str, Settings] = {"gentrain.data.": {"crop": 0}}
 #: {target: {beginning of a weight's name before: its beginning now}}.
 WEIGHTS = {
     "gentrain.models.flow.glow.Glow": {
@@ -40,7 +43,12 @@ def settings_of_now(settings: Mapping[str, Any]) -> Settings:
     """The settings of an object, `_target_` among them, in today's names; those of today as they are."""
     plain = dict(settings)
     target = plain.get("_target_")
-    if not isinstance(target, str) or target not in TARGETS:
+    if not isinstance(target, str):
+        return plain
+    for beginning, later in LATER.items():
+        if target.startswith(beginning):
+            plain = {**later, **plain}
+    if target not in TARGETS:
         return plain
     now, renew = TARGETS[target]
     return {**renew(plain), "_target_": now}

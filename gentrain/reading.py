@@ -17,7 +17,7 @@ from gentrain.config import conform
 from gentrain.contracts import DataSpec
 from gentrain.data.identity import is_record
 from gentrain.errors import UserError
-from gentrain.formerly import weights_of_now
+from gentrain.formerly import settings_of_now, target_of_now, weights_of_now
 from gentrain.schemas import TrainConfig
 from gentrain.training import checkpoint
 
@@ -39,6 +39,9 @@ def read_config(text: str, path: Path) -> DictConfig:
         raise UserError(f"{path}: its configuration cannot be read: {error}") from error
     if not isinstance(plain, DictConfig):
         raise UserError(f"{path}: its configuration is no mapping")
+    for section in ("model", "dataset"):
+        if isinstance(node := plain.get(section), DictConfig):
+            plain[section] = settings_of_now(OmegaConf.to_container(node, resolve=False))  # type: ignore[arg-type]
     try:
         return conform(TrainConfig, plain)
     except UserError as error:
@@ -85,7 +88,7 @@ def rename_weights(state: dict[str, Any]) -> None:
     """Give the weights of an older checkpoint their names of today."""
     # That the configuration cannot be read is said where it is read.
     with contextlib.suppress(Exception):
-        target = str(OmegaConf.select(OmegaConf.create(state["config"]), "model._target_"))
+        target = target_of_now(OmegaConf.select(OmegaConf.create(state["config"]), "model._target_"))
         for key in ("model", "ema"):
             if state[key] is not None:
-                state[key] = weights_of_now(target, state[key])
+                state[key] = weights_of_now(str(target), state[key])
