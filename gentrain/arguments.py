@@ -97,7 +97,7 @@ def prepared(arg: str, paths: Collection[str], sweep: bool) -> str:
     plus, key, value = match.groups()
     if key.partition(".")[0] in OPEN_SECTIONS or key in OPEN_KEYS:
         return f"++{key}={value}"
-    if key == "label" and not re.fullmatch(r"[\x20-\x7e]*", value):
+    if key == "caption" or (key == "label" and not re.fullmatch(r"[\x20-\x7e]*", value)):
         return f"{plus}{key}={quote(value)}"  # a name that Hydra's parser may not know how to read
     if key not in paths:
         return arg

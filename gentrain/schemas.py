@@ -196,15 +196,23 @@ class DatasetPlace:
 
 
 @dataclass
-class SampleConfig(CheckpointConfig):
+class GivenConfig(CheckpointConfig):
+    """What images are to have, for a model that is told."""
+
+    # Label of every image, its name or number. None: its own, or all in turn where images are drawn.
+    label: Any = None
+    # Names of the attributes that every image has, [Male,Eyeglasses]; it has no other. None: as for label.
+    attributes: Any = None
+    # Caption of every image, in the words of the data's captions. None: as for label.
+    caption: Any = None
+
+
+@dataclass
+class SampleConfig(GivenConfig):
     """`gentrain sample`."""
 
     # Images to draw.
     n: int = knob(64, at_least=1)
-    # Label of every image, its name or number. None: without, or all in turn where the model needs one.
-    label: Any = None
-    # Names of the attributes that every image has, [Male,Eyeglasses]; it has no other. None: as for label.
-    attributes: Any = None
     # How much noise, relative to training: scales latents, or divides the logits of pixels.
     temperature: float = knob(1.0, above=0)
     # A .png (one grid) or an .npz (`images` uint8 [n, C, H, W]). None: samples.png in the run folder.
@@ -232,7 +240,7 @@ class EvalConfig(CheckpointConfig):
 
 
 @dataclass
-class ImagesConfig(CheckpointConfig):
+class ImagesConfig(GivenConfig):
     """What commands that start from images take."""
 
     # Where the data lie now.
@@ -297,7 +305,7 @@ class CompleteConfig(ImagesConfig):
 
 
 @dataclass
-class EncodeConfig(CheckpointConfig):
+class EncodeConfig(GivenConfig):
     """`gentrain encode`."""
 
     # Where the data lie now.

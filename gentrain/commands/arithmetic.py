@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gentrain.api import Loaded
+from gentrain.commands.given import for_each, given, with_given
 from gentrain.commands.labels import label_of
 from gentrain.commands.output import Output
 from gentrain.commands.trained import (
@@ -27,7 +28,7 @@ from gentrain.commands.trained import (
     ckpt_argument,
     label_names,
     listed,
-    named_images,
+    named_batch,
     next_command,
     open_data,
     open_model,
@@ -59,20 +60,23 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
     named = config.plus is not None or config.minus is not None
     default = "arithmetic.png" if named or config.images is not None else "arithmetic_latents.png"
     out = Output(config, loaded, default, (".png",))
+    one = given(config, loaded, typed)
     with torch.no_grad():
         if config.images is not None:
-            said = along_labels(loaded, config, out)
+            said = along_labels(loaded, config, out, one)
         elif named:
-            said = between_latents(model, loaded, config, out)
+            said = between_latents(model, loaded, config, out, one)
         else:
-            said = numbered_latents(model, loaded, config, out)
+            said = numbered_latents(model, loaded, config, out, one)
     print("\n".join(said))
 
 
-def numbered_latents(model: LatentsToImages, loaded: Loaded, config: DictConfig, out: Output) -> list[str]:
+def numbered_latents(
+    model: LatentsToImages, loaded: Loaded, config: DictConfig, out: Output, one: Tensor | None
+) -> list[str]:
     """Write the images of `n` latents drawn from the prior, each with its number; returns what to say."""
     z = numbered_draws(model, config.n)
-    images = model.latents_to_images(z)
+    images = model.latents_to_images(z, condition=same_for_all(loaded, len(z), one))
     columns = min(config.columns, config.n)
     out.png(with_numbers(grid(images, loaded.model.spec.levels, columns), config.n, columns))
     # What decides which latents have these numbers.
@@ -89,7 +93,9 @@ def numbered_latents(model: LatentsToImages, loaded: Loaded, config: DictConfig,
     ]
 
 
-def between_latents(model: LatentsToImages, loaded: Loaded, config: DictConfig, out: Output) -> list[str]:
+def between_latents(
+    model: LatentsToImages, loaded: Loaded, config: DictConfig, out: Output, one: Tensor | None
+) -> list[str]:
     """Write plus, minus, the decoded mean(plus) - mean(minus) with its surroundings, and the pixels' [1].
 
     Raises:
@@ -103,10 +109,11 @@ def between_latents(model: LatentsToImages, loaded: Loaded, config: DictConfig, 
     target = combined(z, plus, minus)  # [D]
     noise = torch.empty(config.columns - 1, len(target), device=z.device).uniform_(-1, 1) * config.noise
     around = torch.cat([target[None], target + noise])  # [columns, D], the result itself first
-    images = model.latents_to_images(z)
+    images = model.latents_to_images(z, condition=same_for_all(loaded, len(z), one))
     rows = [images[group] for group in (*plus, *minus)]
     pixels = combined(images.float(), plus, minus)[None]
-    rows += [model.latents_to_images(around), to_pixels(pixels, levels)]
+    result = model.latents_to_images(around, condition=same_for_all(loaded, len(around), one))
+    rows += [result, to_pixels(pixels, levels)]
     out.png(stacked(rows, levels))
     above = f"{len(plus)} of plus, {len(minus)} of minus" if minus else f"{len(plus)} of plus"
     return [
@@ -115,7 +122,13 @@ def between_latents(model: LatentsToImages, loaded: Loaded, config: DictConfig, 
     ]
 
 
-def along_labels(loaded: Loaded, config: DictConfig, out: Output) -> list[str]:
+def same_for_all(loaded: Loaded, n: int, one: Tensor | None) -> Tensor | None:
+    """What the model takes, the same for `n` images: `one`, or the first that there is."""
+    first = for_each(loaded, 1, one)
+    return None if first is None else first.expand(n, *first.shape[1:])
+
+
+def along_labels(loaded: Loaded, config: DictConfig, out: Output, one: Tensor | None) -> list[str]:
     """Write two rows per image: moved along z_plus - z_minus [2], and along the same of pixels.
 
     Raises:
@@ -126,15 +139,17 @@ def along_labels(loaded: Loaded, config: DictConfig, out: Output) -> list[str]:
     names = label_names(data)
     present = {label for label in range(len(names)) if np.any(data.train.labels == label)}
     plus, minus = sides(config, names, present)
-    x = named_images(config.images, loaded, config)  # [B, C, H, W]
-    z = model.images_to_latents(x)  # [B, D]
+    batch = with_given(named_batch(config.images, loaded, config), loaded, one)
+    x, y = batch.x, loaded.model.condition_in(batch)  # [B, C, H, W]
+    z = model.images_to_latents(x, condition=y)  # [B, D]
     z_plus, x_plus = means(model, data, plus, config, x.device)
     z_minus, x_minus = means(model, data, minus, config, x.device)
     levels = loaded.model.spec.levels
     strengths = torch.linspace(0, config.strength, config.columns, device=x.device)
     rows: list[Tensor] = []
-    for image, latent in zip(x, z, strict=True):
-        rows.append(model.latents_to_images(walk(latent, z_plus - z_minus, strengths)))
+    for i, (image, latent) in enumerate(zip(x, z, strict=True)):
+        moved = walk(latent, z_plus - z_minus, strengths)
+        rows.append(model.latents_to_images(moved, condition=None if y is None else y[i]))
         rows.append(to_pixels(walk(image.float(), x_plus - x_minus, strengths), levels))
     out.png(grid(torch.cat(rows), levels, columns=config.columns))
     return [
@@ -237,11 +252,15 @@ def means(
     """
     assert data.train.labels is not None
     having = [np.flatnonzero(data.train.labels == label)[: config.per_label] for label in chosen]
-    x = images_at(data, data.train, np.concatenate(having).tolist(), int(config.seed)).x
-    parts = [part.to(device) for part in x.split(config.batch_size)]
-    latents = torch.stack([model.images_to_latents(part).sum(0) for part in parts]).sum(0)
-    pixels = torch.stack([part.float().sum(0) for part in parts]).sum(0)
-    return latents / len(x), pixels / len(x)
+    batch = images_at(data, data.train, np.concatenate(having).tolist(), int(config.seed))
+    count, size = len(batch.x), config.batch_size
+    latents, pixels = [], []
+    for start in range(0, count, size):
+        part = batch.map(lambda whole, start=start: whole[start : start + size].to(device))  # type: ignore[misc]
+        found = model.images_to_latents(part.x, condition=model.condition_in(part))
+        latents.append(found.sum(0))
+        pixels.append(part.x.float().sum(0))
+    return torch.stack(latents).sum(0) / count, torch.stack(pixels).sum(0) / count
 
 
 def walk(start: Tensor, direction: Tensor, strengths: Tensor) -> Tensor:

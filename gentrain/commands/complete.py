@@ -13,12 +13,13 @@ from PIL import Image
 from torch import Tensor
 
 from gentrain import progress
+from gentrain.commands.given import given, with_given
 from gentrain.commands.output import Output
 from gentrain.commands.trained import (
     capable,
     ckpt_argument,
     device_of,
-    named_images,
+    named_batch,
     next_command,
     open_model,
 )
@@ -44,15 +45,19 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
     spec = loaded.model.spec
     out = Output(config, loaded, "completions.png", (".png",))
     mask = known_part(config.known, spec.shape)
-    x = named_images(config.images, loaded, config)
+    one = given(config, loaded, typed)
+    batch = with_given(named_batch(config.images, loaded, config), loaded, one)
+    x, y = batch.x, loaded.model.condition_in(batch)
     known = mask.to(device_of(loaded)).expand_as(x)
     note = model.note(known)
     with torch.no_grad(), progress.shown():
-        made = model.complete(x.repeat_interleave(config.n, 0), known.repeat_interleave(config.n, 0))
+        again, kept = (part.repeat_interleave(config.n, 0) for part in (x, known))
+        of_each = None if y is None else y.repeat_interleave(config.n, 0)
+        made = model.complete(again, kept, condition=of_each)
     shown = to_display(x, spec.levels)  # [B, 1 or 3, H, W]
-    given = shown.masked_fill(~mask[: shown.shape[1]], GREY)
+    masked = shown.masked_fill(~mask[: shown.shape[1]], GREY)
     ways = to_display(made, spec.levels).unflatten(0, (len(x), config.n))  # [B, n, 1 or 3, H, W]
-    rows = torch.cat([shown[:, None], given[:, None], ways], 1)
+    rows = torch.cat([shown[:, None], masked[:, None], ways], 1)
     out.png(grid(rows.flatten(0, 1), 256, columns=config.n + 2))
     print(out.wrote(f"{len(x)} rows: the image, what is given, {config.n} completions"))
     if note:

@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig
 from tqdm import tqdm
 
+from gentrain.commands.given import given, with_given
 from gentrain.commands.output import Output
 from gentrain.commands.trained import (
     batches_of,
@@ -51,14 +52,16 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
                 "expected ckpt= a run folder, or a file in its checkpoints/"
             )
         check_folder((loaded.run.folder / "projector").absolute(), "projector=true")
+    one = given(config, loaded, typed)
     if config.images is not None:
-        batch = named_batch(config.images, loaded, config)
+        batch = with_given(named_batch(config.images, loaded, config), loaded, one)
         z, images = encoded(model, [batch], config.projector)
         # Their names come from the data, which only images named by their numbers have.
         spec = loaded.model.spec if loaded.data is None else loaded.data.spec
     else:
         data = open_data(loaded, config)
-        batches = batches_of(data, split_of(data, config.split), config, device_of(loaded))
+        plain = batches_of(data, split_of(data, config.split), config, device_of(loaded))
+        batches = (with_given(batch, loaded, one) for batch in plain)
         z, images = encoded(model, tqdm(batches, unit="batch", disable=None), config.projector)
         spec = data.spec
     labels = images.label if config.images is None else None

@@ -9,17 +9,18 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
+from gentrain.commands.given import for_each, given, lacks_own, with_given
 from gentrain.commands.output import Output
 from gentrain.commands.trained import (
     capable,
     ckpt_argument,
     device_of,
-    named_images,
+    named_batch,
     next_command,
     open_model,
 )
 from gentrain.config import conform
-from gentrain.contracts import ImagesToLatents, LatentsToImages
+from gentrain.contracts import Batch, Conditional, ImagesToLatents, LatentsToImages
 from gentrain.errors import UserError
 from gentrain.images import grid
 from gentrain.schemas import InterpolateConfig
@@ -40,36 +41,52 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
     then = next_command(loaded.model, ckpt_argument(loaded), "encode", "sample", config=config)
     if config.plane and config.images is not None:
         raise UserError("plane=true shows all latents, images= some of them; give one")
+    one = given(config, loaded, typed)
     with torch.no_grad():
         if config.plane:
             z = plane(model, config.rows, config.columns, device_of(loaded))
-            out.png(grid(model.latents_to_images(z), loaded.model.spec.levels, columns=config.columns))
+            y = for_each(loaded, 1, one)
+            y = None if y is None else y.expand(len(z), *y.shape[1:])
+            pictures = model.latents_to_images(z, condition=y)
+            out.png(grid(pictures, loaded.model.spec.levels, columns=config.columns))
             print(out.wrote(f"the plane of latents, {config.rows} x {config.columns}"))
             print(f"next    {then}")
             return
         if config.images is None and model.latent_prior != "none":
-            ends = model.prior_draws(2 * config.rows)
-            what = "latents drawn from the prior"
+            y = for_each(loaded, config.rows, one)  # of each row
+            twice = None if y is None else y.repeat_interleave(2, 0)
+            ends, what = model.prior_draws(2 * config.rows, condition=twice), "latents drawn from the prior"
         else:
             encoder = capable(loaded, ImagesToLatents, "interpolate between images")
-            x = named_images(config.images, loaded, config)
+            batch = named_batch(config.images, loaded, config)
             if config.images is None:
-                x = first_pairs(x)
-            if len(x) < 2 or len(x) % 2:
-                raise UserError(f"images={config.images}: expected an even number, found {len(x)}")
-            ends, what = encoder.images_to_latents(x), "images"
+                batch = first_pairs(batch)
+            if len(batch.x) < 2 or len(batch.x) % 2:
+                raise UserError(f"images={config.images}: expected an even number, found {len(batch.x)}")
+            # Latents are found with what each image has, and shown with what is typed.
+            named = with_given(batch, loaded, one if lacks_own(batch, loaded) else None)
+            own = loaded.model.condition_in(named)
+            ends, what = encoder.images_to_latents(batch.x, condition=own), "images"
+            y = None if own is None else own[::2] if one is None else for_each(loaded, len(own) // 2, one)
+            if isinstance(loaded.model, Conditional) and own is not None and one is None:
+                differ = not torch.equal(own[::2], own[1::2])
+                name = loaded.model.condition.name
+                what += f", shown with the {name} of the first of each pair" if differ else ""
         between = spherical if model.latent_prior == "gaussian" else linear
         weights = torch.linspace(0, 1, config.columns, device=ends.device, dtype=ends.dtype)
         rows = [between(a, b, weights) for a, b in zip(ends[::2], ends[1::2], strict=True)]
-        images = model.latents_to_images(torch.cat(rows))
+        y = None if y is None else y.repeat_interleave(config.columns, 0)
+        images = model.latents_to_images(torch.cat(rows), condition=y)
     out.png(grid(images, loaded.model.spec.levels, columns=config.columns))
     print(out.wrote(f"{len(rows)} rows between {what}"))
     print(f"next    {then}")
 
 
-def first_pairs(x: Tensor) -> Tensor:
-    """The first images of x [B, C, H, W], two pairs at most; a single image is a pair with itself."""
-    return x.repeat(2, 1, 1, 1) if len(x) == 1 else x[: min(4, len(x) // 2 * 2)]
+def first_pairs(batch: Batch) -> Batch:
+    """The first images of a batch, two pairs at most; a single image is a pair with itself."""
+    count = len(batch.x)
+    rows = [0, 0] if count == 1 else list(range(min(4, count // 2 * 2)))
+    return batch.map(lambda part: part[rows])
 
 
 def plane(model: LatentsToImages, rows: int, columns: int, device: torch.device) -> Tensor:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from omegaconf import DictConfig
 
+from gentrain.commands.given import given, with_given
 from gentrain.commands.output import Output
 from gentrain.commands.trained import capable, ckpt_argument, named_batch, next_command, open_model
 from gentrain.config import conform
@@ -27,15 +27,13 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
     loaded = open_model(config)
     model = capable(loaded, Reconstructs, "reconstruct")
     out = Output(config, loaded, "reconstructions.png", (".png",))
-    batch = named_batch(config.images, loaded, config)
+    one = given(config, loaded, typed)
+    batch = with_given(named_batch(config.images, loaded, config), loaded, one)
     try:
-        with torch.no_grad():
-            rows = model.reconstructions(batch)
+        rows = model.reconstructions(batch)
     except ValueError as error:
-        from_files = loaded.data is None
-        hint = "; images from files have none, test images do: images=0" if from_files else ""
         where = "reconstruct" if config.images is None else f"images={config.images}"
-        raise UserError(f"{where}: {error}{hint}") from error
+        raise UserError(f"{where}: {error}") from error
     levels = loaded.model.spec.levels
     out.png(grid(rows_of_eight(*rows.values()), levels, columns=min(8, len(batch.x))))
     errors = [

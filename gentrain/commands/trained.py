@@ -171,7 +171,6 @@ def drawn(
     n: int,
     given: Tensor | None = None,
     temperature: float = 1.0,
-    where: str = "sample",
     chunk: int = 500,
 ) -> Iterator[Tensor]:
     """`n` samples of the model, `chunk` at a time: uint8 [chunk, C, H, W] on its device, with a bar.
@@ -181,7 +180,6 @@ def drawn(
         n: how many.
         given: what every image is to have, a label, int64 [], or attributes, bool [A].
         temperature: as the model takes it.
-        where: the key that a refusal names.
         chunk: images at once.
 
     Raises:
@@ -196,7 +194,7 @@ def drawn(
             try:
                 yield model.sample(count, temperature, condition=given)
             except ValueError as error:
-                raise UserError(f"{where}: {error}") from error
+                raise UserError(f"sample: {error}") from error
             bar.update(count)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from gentrain.contracts import DataSpec
 from gentrain.data.cache import Builder, Entry, cached, default_place
+from gentrain.data.describing import attribute_shares, histogram
 from gentrain.data.draws import bernoulli_by_index
 from gentrain.data.identity import Identity, digest_of, hashes_of
 from gentrain.data.parts import PARTS
@@ -74,7 +75,13 @@ class Split:
 
 
 def _share(count: int, whole: int, rows: slice) -> slice:
-    """Of `count` things what `rows` are of `whole`; a part is never empty, and two parts do not overlap."""
+    """Of `count` things what `rows` are of `whole`; a part is never empty, and two parts do not overlap.
+
+    Raises:
+        UserError: there is one, of which nothing can be held out.
+    """
+    if count < 2 and (rows.start or rows.stop is not None):
+        raise UserError("the other domain has one image: none can be held out; set dataset.validation=0")
 
     def at(row: int | None) -> int | None:
         return None if row is None else max(1, min(count - 1, round(row * count / whole)))
@@ -160,8 +167,10 @@ class Data:
         sizes = f"train {len(self.train):,}, validation {validation}, test {len(self.test):,} images"
         lines = [f"{self.name}: {sizes}", image]
         for name, split in (("train", self.train), ("test", self.test)):
-            lines += [f"labels of {name}: {text}" for text in _histogram(self.spec, split)]
-            lines += [f"attributes of {name}: {text}" for text in _attributes(self.spec, split)]
+            lines += [f"labels of {name}: {text}" for text in histogram(self.spec, split.labels)]
+            lines += [
+                f"attributes of {name}: {text}" for text in attribute_shares(self.spec, split.attributes)
+            ]
         if self.stored_levels == 256 and high <= _DARK:
             lines.append(
                 f"the brightest pixel is {high} of 255: masks of 0 and {high}, or 12 bits stored in 16?"
@@ -373,30 +382,3 @@ def _split(entry: Entry, name: str, spec: DataSpec) -> Split:
     }
     apart = {"source": found.pop("source")} if "source" in found and not spec.paired else {}
     return Split(found, apart)
-
-
-def _histogram(spec: DataSpec, split: Split) -> list[str]:
-    """At most one line: images per class by name; for many classes, the extremes."""
-    if spec.classes is None or split.labels is None:
-        return []
-    counts = np.bincount(split.labels, minlength=spec.classes).tolist()
-    names = spec.label_words or ()
-    if spec.classes <= 20:
-        return [", ".join(f"{name} {count:,}" for name, count in zip(names, counts, strict=True))]
-    few, many = int(np.argmin(counts)), int(np.argmax(counts))
-    return [
-        f"{spec.classes:,} classes, from {counts[few]:,} ({names[few]}) "
-        f"to {counts[many]:,} ({names[many]}) images"
-    ]
-
-
-def _attributes(spec: DataSpec, split: Split) -> list[str]:
-    """At most one line: how many attributes there are, and how often the rarest and the commonest is true."""
-    if spec.attributes is None or split.attributes is None:
-        return []
-    shares = 100 * split.attributes.mean(axis=0)  # [A]
-    rare, common = int(shares.argmin()), int(shares.argmax())
-    return [
-        f"{len(shares)}, true of {shares[rare]:.1f} % ({spec.attributes[rare]}) "
-        f"to {shares[common]:.1f} % ({spec.attributes[common]}) of the images"
-    ]

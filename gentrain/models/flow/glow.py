@@ -114,7 +114,8 @@ class Glow(Flow):
                 conditions = singular[:, 0] / singular[:, -1]
             found = zip(convs, finite.tolist(), conditions.tolist(), strict=True)
             for step, (name, is_finite, condition) in enumerate(found, 1):
-                where = f"the 1x1 convolution of scale {scale}, step {step} (multiscale.scales.{scale - 1}.{name})"
+                place = f"multiscale.scales.{scale - 1}.{name}"
+                where = f"the 1x1 convolution of scale {scale}, step {step} ({place})"
                 if not is_finite:
                     return f"{where} has a weight that is not finite"
                 if not condition <= MAX_CONDITION:
