@@ -125,8 +125,8 @@ class GenerativeModel(nn.Module, ABC):
 
     @property
     def _like(self) -> Tensor:
-        """A parameter, for its dtype and device."""
-        return next(self.parameters())
+        """A parameter, for its dtype and device; of a model without any, torch's own."""
+        return next(self.parameters(), torch.empty(0))
 
     def scaled(self, x: Tensor) -> Tensor:
         """Levels 0 .. levels-1 -> [-1, 1], in the model's dtype; of x's shape."""

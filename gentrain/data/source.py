@@ -361,8 +361,7 @@ class ImageSource(Source):
         ValueError: as of `Source`.
     """
 
-    # Without `crop`: configurations of earlier versions lack it.
-    def __init__(self, *, binarize: str, flip: bool, crop: int = 0, **settings: Any) -> None:
+    def __init__(self, *, binarize: str, flip: bool, crop: int, **settings: Any) -> None:
         if binarize not in ("none", "dynamic", "fixed"):
             raise ValueError(f"dataset.binarize must be none, dynamic or fixed, found {binarize}")
         if crop < 0:

@@ -19,7 +19,7 @@ import gentrain as package
 from gentrain.api import compose_train
 from gentrain.cli import main
 from gentrain.config import build_source
-from gentrain.contracts import Completes
+from gentrain.contracts import Completes, DataSpec
 from gentrain.images import to_display
 
 #: A tile of `images.grid` for images of 8x8: 56 pixels and a frame of 2.
@@ -213,7 +213,6 @@ def test_a_model_that_cannot(gentrain: Callable[..., Ended], trained: SimpleName
 
 def test_a_model_has_nothing_to_note_unless_it_says_so() -> None:
     class Model(Completes):
-        def complete(self, x: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-            return x
+        pass
 
-    assert Model().note(torch.zeros(1, 1, 2, 2, dtype=torch.bool)) is None
+    assert Model(DataSpec((1, 2, 2))).note(torch.zeros(1, 1, 2, 2, dtype=torch.bool)) is None

@@ -480,7 +480,7 @@ def test_a_model_that_draws_one_picture_has_no_entropy(
 
     assert gentrain("train", *toy("toy_gan", "train.steps=2")).status == 0
     picture = digits("test")[:1]
-    monkeypatch.setattr(toys.ToyGAN, "sample", lambda self, n, *_: picture.expand(n, -1, -1, -1))
+    monkeypatch.setattr(toys.ToyGAN, "sample", lambda self, n, *_, **__: picture.expand(n, -1, -1, -1))
     written = classified(gentrain, quick, "trust=[toys]", "n=70")
     assert (written["entropy"], written["entropy_stderr"]) == (0, 0)
     assert sorted(written["counts"]) == [0] * 9 + [70]

@@ -19,7 +19,7 @@ from torch import Tensor
 
 import gentrain as package
 from gentrain.api import compose_train
-from gentrain.commands.interpolate import linear, plane, prior_draws, spherical
+from gentrain.commands.interpolate import linear, plane, spherical
 from gentrain.config import build_source
 from gentrain.errors import UserError
 from gentrain.images import grid
@@ -110,18 +110,6 @@ def test_where_there_is_no_arc_the_line_is_taken(factor: float) -> None:
     assert torch.allclose(path[-1], b, atol=1e-6)
     if factor > 0:
         assert torch.allclose(path, linear(a, b, torch.linspace(0, 1, 5)), atol=1e-6)
-
-
-def test_the_prior_of_each_kind() -> None:
-    cpu = torch.device("cpu")
-    torch.manual_seed(0)
-    gaussian = prior_draws(SimpleNamespace(latent_prior="gaussian", latent_dim=3), 20_000, cpu)  # type: ignore[arg-type]
-    assert torch.allclose(gaussian.mean(0), torch.zeros(3), atol=0.03)
-    assert torch.allclose(gaussian.std(0), torch.ones(3), atol=0.03)
-    uniform = prior_draws(SimpleNamespace(latent_prior="uniform", latent_dim=3), 20_000, cpu)  # type: ignore[arg-type]
-    assert float(uniform.min()) == pytest.approx(-1, abs=0.01)
-    assert float(uniform.max()) == pytest.approx(1, abs=0.01)
-    assert torch.allclose(uniform.var(0), torch.full((3,), 1 / 3), atol=0.02)
 
 
 def test_a_uniform_prior_is_crossed_on_the_line(

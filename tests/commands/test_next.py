@@ -11,12 +11,14 @@ import pytest
 import torch
 from PIL import Image
 from running import MODELS, Ended, toy
-from torch import nn
 
 from gentrain.commands.interpolate import first_pairs
 from gentrain.commands.trained import next_command
 from gentrain.contracts import (
+    Batch,
     Completes,
+    DataSpec,
+    GenerativeModel,
     HasLikelihood,
     ImagesToLatents,
     Invertible,
@@ -28,9 +30,8 @@ from gentrain.contracts import (
 
 def able(*capabilities: type, latent_prior: str = "gaussian") -> Any:
     """A model in name alone."""
-    made = type("Able", (nn.Module, *capabilities), {"latent_prior": latent_prior})
-    made.__abstractmethods__ = frozenset()  # type: ignore[attr-defined]
-    return made()
+    made: Any = type("Able", capabilities or (GenerativeModel,), {"latent_prior": latent_prior})
+    return made(DataSpec((1, 1, 1)))
 
 
 @pytest.mark.parametrize(
@@ -137,7 +138,7 @@ def test_only_numbers_that_were_typed_are_refused(gentrain: Callable[..., Ended]
 
 @pytest.mark.parametrize(("count", "pairs"), [(1, [0, 0]), (2, [0, 1]), (3, [0, 1]), (5, [0, 1, 2, 3])])
 def test_pairs_of_what_there_is(count: int, pairs: list[int]) -> None:
-    assert first_pairs(torch.arange(count).view(-1, 1, 1, 1)).flatten().tolist() == pairs
+    assert first_pairs(Batch(torch.arange(count).view(-1, 1, 1, 1))).x.flatten().tolist() == pairs
 
 
 def test_data_that_were_moved_are_found_by_the_next_command_too(

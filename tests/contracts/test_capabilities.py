@@ -361,3 +361,19 @@ def test_a_spec_of_before_reads() -> None:
     assert DataSpec.from_dict(old) == SPEC
     full = DataSpec((1, 2, 3), vocabulary=("a",), caption_length=2, source_shape=(1, 1, 1), paired=False)
     assert DataSpec.from_dict(full.to_dict()) == full
+
+
+def test_the_prior_of_each_kind() -> None:
+    torch.manual_seed(0)
+    model = Plain()
+    gaussian = model.prior_draws(20_000)
+    assert torch.allclose(gaussian.mean(0), torch.zeros(6), atol=0.03)
+    assert torch.allclose(gaussian.std(0), torch.ones(6), atol=0.03)
+    model.latent_prior = "uniform"
+    uniform = model.prior_draws(20_000)
+    assert float(uniform.min()) == pytest.approx(-1, abs=0.01)
+    assert float(uniform.max()) == pytest.approx(1, abs=0.01)
+    assert torch.allclose(uniform.var(0), torch.full((6,), 1 / 3), atol=0.02)
+    model.latent_prior = "none"
+    with pytest.raises(ValueError, match="no prior"):
+        model.prior_draws(1)

@@ -19,6 +19,7 @@ def common(tmp_path: Path) -> dict[str, Any]:
         "split_seed": 0,
         "binarize": "none",
         "flip": False,
+        "crop": 0,
     }
 
 

@@ -57,7 +57,7 @@ class Told(ImageSource):
 
 def told(tmp_path: Path, kind: str, **settings: Any) -> Data:
     plain = {"root": None, "cache": str(tmp_path), "validation": 8, "split_seed": 0, "binarize": "none"}
-    return Told(kind=kind, **{**plain, "flip": False, **settings}).load()
+    return Told(kind=kind, **{**plain, "flip": False, "crop": 0, **settings}).load()
 
 
 def number(images: torch.Tensor | None) -> list[int]:

@@ -11,6 +11,7 @@ from hydra.utils import instantiate
 
 from gentrain.contracts import DataSpec
 from gentrain.data import source as module
+from gentrain.data.describing import histogram
 from gentrain.data.digits import Digits
 from gentrain.data.source import Data, ImageSource
 from gentrain.data.writer import Writer
@@ -205,7 +206,7 @@ def test_summary(common: dict[str, Any]) -> None:
 def test_summary_of_many_classes_is_one_line() -> None:
     labels = np.repeat(np.arange(30), np.arange(1, 31))
     split = module.Split({"x": np.zeros((len(labels), 1, 1, 1), np.uint8), "label": labels})
-    lines = module._histogram(DataSpec((1, 1, 1), classes=30), split)
+    lines = histogram(DataSpec((1, 1, 1), classes=30), split.labels)
     assert lines == ["30 classes, from 1 (0) to 30 (29) images"]
 
 

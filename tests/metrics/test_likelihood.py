@@ -1,3 +1,4 @@
+import dataclasses
 import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -7,24 +8,23 @@ import pytest
 import torch
 from torch import nn
 
-from gentrain.contracts import Batch, DataSpec, HasLikelihood
+from gentrain.contracts import Batch, Conditional, DataSpec, HasLikelihood
 from gentrain.errors import Fault
 from gentrain.metrics.likelihood import evaluate_likelihood
 
 SPEC = DataSpec(shape=(1, 2, 3), levels=256)
 
 
-class Table(nn.Module, HasLikelihood):
+class Table(HasLikelihood):
     """-log p(x) is looked up by an image's first pixel."""
 
-    def __init__(self, nats):
-        super().__init__()
+    def __init__(self, nats, spec=None):
+        super().__init__(spec or SPEC)
         self.nats = nn.Parameter(torch.as_tensor(nats))
         self.calls = []
 
-    def log_likelihood(self, x, label=None, samples=None):
-        self.calls.append((len(x), None if label is None else len(label), samples))
-        self.labels = label
+    def log_likelihood(self, x, samples=None, *, condition=None):
+        self.calls.append((len(x), samples))
         return -self.nats[x[:, 0, 0, 0].long()], "exact"
 
 
@@ -98,25 +98,28 @@ def test_one_image_has_no_standard_error_and_none_has_no_mean():
         evaluate_likelihood(Table([2.0]), [], SPEC, None)
 
 
-def test_labels_samples_and_progress_are_passed_on():
+def test_samples_and_progress_are_passed_on():
     model = Table(torch.ones(5))
     done = []
-    labelled = [Batch(b.x, torch.zeros(len(b.x), dtype=torch.int64)) for b in batches([3, 2])]
-    evaluate_likelihood(model, labelled, SPEC, samples=7, progress=done.append)
-    assert model.calls == [(3, 3, 7), (2, 2, 7)]
+    evaluate_likelihood(model, batches([3, 2]), SPEC, samples=7, progress=done.append)
+    assert model.calls == [(3, 7), (2, 7)]
     assert done == [3, 2]
 
 
-def test_attributes_are_passed_on_where_there_are_no_labels():
-    model = Table(torch.ones(4))
+@pytest.mark.parametrize("name", ["label", "attributes"])
+def test_what_the_model_is_given_of_each_image_is_passed_on(name):
+    class Given(Table, Conditional):
+        takes = ("label", "attributes")
+
+        def log_likelihood(self, x, samples=None, *, condition=None):
+            self.given_to = condition
+            return super().log_likelihood(x, samples)
+
+    spec = dataclasses.replace(SPEC, **({"classes": 4} if name == "label" else {"attributes": tuple("abcd")}))
+    model = Given(torch.ones(4), spec)
     (batch,) = batches([4])
-    attributes, label = torch.eye(4) > 0, torch.arange(4)
-    for given, expected in (
-        (batch._replace(attributes=attributes), attributes),
-        (batch._replace(attributes=attributes, label=label), label),
-    ):
-        evaluate_likelihood(model, [given], SPEC, samples=None)
-        assert torch.equal(model.labels, expected)
-        assert model.labels.dtype == expected.dtype
-    evaluate_likelihood(model, [batch], SPEC, samples=None)
-    assert model.labels is None
+    both = batch._replace(attributes=torch.eye(4) > 0, label=torch.arange(4))
+    evaluate_likelihood(model, [both], spec, samples=None)
+    assert torch.equal(model.given_to, getattr(both, name))
+    with pytest.raises(ValueError, match=f"needs the {name} of every image"):
+        evaluate_likelihood(model, [batch], spec, samples=None)

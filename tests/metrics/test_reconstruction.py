@@ -30,12 +30,12 @@ class Zero(Reconstructs):
 
 def test_of_the_range_0_to_1_without_wrapping_around() -> None:
     x = torch.full((3, 1, 2, 2), 2, dtype=torch.uint8)
-    found = evaluate_reconstruction(Darker(), [Batch(x), Batch(x[:1])], SPEC)
+    found = evaluate_reconstruction(Darker(SPEC), [Batch(x), Batch(x[:1])], SPEC)
     assert found.images == 4
     assert found.mse == pytest.approx({"one": 1 / 16, "two": 4 / 16})
     assert found.mse_stderr == pytest.approx({"one": 0, "two": 0})
     dark = torch.zeros(1, 1, 2, 2, dtype=torch.uint8) + 1
-    assert evaluate_reconstruction(Zero(), [Batch(dark)], SPEC).mse == pytest.approx({"restored": 1 / 16})
+    assert evaluate_reconstruction(Zero(SPEC), [Batch(dark)], SPEC).mse == pytest.approx({"restored": 1 / 16})
 
 
 def test_every_image_weighs_the_same_whatever_the_batches() -> None:
@@ -43,7 +43,7 @@ def test_every_image_weighs_the_same_whatever_the_batches() -> None:
     x = torch.randint(0, 5, (7, 1, 2, 2), dtype=torch.uint8)
     each = (x.double() / 4).square().flatten(1).mean(1)
     for sizes in ([7], [5, 2], [1] * 7):
-        found = evaluate_reconstruction(Zero(), map(Batch, x.split(sizes)), SPEC)
+        found = evaluate_reconstruction(Zero(SPEC), map(Batch, x.split(sizes)), SPEC)
         assert found.mse["restored"] == pytest.approx(each.mean().item())
         assert found.mse_stderr["restored"] == pytest.approx(each.std().item() / math.sqrt(7))
     assert figures(found) == {
@@ -55,6 +55,6 @@ def test_every_image_weighs_the_same_whatever_the_batches() -> None:
 
 def test_one_image_has_no_standard_error_and_none_is_refused() -> None:
     x = torch.ones(1, 1, 2, 2, dtype=torch.uint8)
-    assert math.isnan(evaluate_reconstruction(Zero(), [Batch(x)], SPEC).mse_stderr["restored"])
+    assert math.isnan(evaluate_reconstruction(Zero(SPEC), [Batch(x)], SPEC).mse_stderr["restored"])
     with pytest.raises(ValueError, match="no images"):
-        evaluate_reconstruction(Zero(), [], SPEC)
+        evaluate_reconstruction(Zero(SPEC), [], SPEC)

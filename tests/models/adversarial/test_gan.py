@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 from gentrain.api import compose_train
 from gentrain.contracts import Batch, DataSpec, HasLikelihood, ImagesToLatents
-from gentrain.models.adversarial import gan as gan_module
-from gentrain.models.adversarial.gan import COLLAPSED, GAN
+from gentrain.models.adversarial.adversarial import COLLAPSED
+from gentrain.models.adversarial.gan import GAN
 from gentrain.models.adversarial.objectives import OBJECTIVES
 from gentrain.training.distributed import World
 from gentrain.training.ema import EMA
@@ -386,7 +386,7 @@ def test_samples_are_the_nearest_levels(network: str, levels: int) -> None:
     assert images.dtype == torch.uint8
     y = model.eval().generator(z)
     # Each level's own value under the discriminator's scaling is what it is drawn from.
-    distance = (model._scaled(images) - y).abs().max().item()
+    distance = (model.scaled(images) - y).abs().max().item()
     assert distance <= 1 / (levels - 1) + 1e-6
     assert images.max() <= levels - 1
     assert model.sample(0).shape == (0, 3, 8, 12)
@@ -395,7 +395,7 @@ def test_samples_are_the_nearest_levels(network: str, levels: int) -> None:
 def test_both_ends_of_the_range_meet_the_data() -> None:
     model = gan()
     x = torch.tensor([0, 16], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 1, 8, 8)
-    assert model._scaled(x).unique().tolist() == [-1.0, 1.0]
+    assert model.scaled(x).unique().tolist() == [-1.0, 1.0]
     model.generator = nn.Sequential(nn.Linear(6, 64), nn.Hardtanh(), nn.Unflatten(1, (1, 8, 8)))
     with torch.no_grad():
         model.generator[0].bias.fill_(100.0)
@@ -443,19 +443,6 @@ def test_the_average_model_samples_with_the_generators_statistics() -> None:
     assert torch.equal(ema.model.latents_to_images(z), expected)
 
 
-@pytest.mark.parametrize("at_once", [1, 3, 1000])
-def test_chunks_are_bounded_and_change_nothing(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
-    model = gan()
-    z = torch.randn(10, 6)
-    whole = model.latents_to_images(z)
-    sizes: list[int] = []
-    model.generator.register_forward_hook(lambda _m, inputs, _o: sizes.append(len(inputs[0])))
-    monkeypatch.setattr(gan_module, "CHUNK_BYTES", at_once * model._floats_per_image * 4)
-    assert torch.equal(model.latents_to_images(z), whole)
-    assert sum(sizes) == 10
-    assert max(sizes) == min(at_once, 10)
-
-
 @pytest.mark.parametrize("latent", ["gaussian", "uniform"])
 def test_latents_follow_the_prior_times_the_temperature(latent: str) -> None:
     model = gan(latent=latent)
@@ -466,27 +453,11 @@ def test_latents_follow_the_prior_times_the_temperature(latent: str) -> None:
         hook = model.generator.register_forward_hook(lambda _m, inputs, _o, seen=seen: seen.append(inputs[0]))
         model.sample(4000, temperature=temperature)
         hook.remove()
-        z = torch.cat(seen) / temperature
+        z = seen[-1] / temperature  # after two that were measured
         assert z.mean().item() == pytest.approx(0, abs=0.04)
         assert z.std().item() == pytest.approx(1.0 if latent == "gaussian" else 3**-0.5, rel=0.03)
         assert (z.abs().max() > 3) == (latent == "gaussian")
         assert z.abs().max() <= 1 or latent == "gaussian"
-
-
-@pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan, math.inf])
-def test_a_temperature_out_of_range_is_refused(temperature: float) -> None:
-    with pytest.raises(ValueError, match="temperature must be finite and above 0"):
-        gan().sample(1, temperature=temperature)
-
-
-def test_labels_and_wrong_latents_are_refused() -> None:
-    with pytest.raises(ValueError, match="label"):
-        gan().sample(1, label=torch.zeros(1, dtype=torch.int64))
-    with pytest.raises(ValueError, match="n must be at least 0, found -1"):
-        gan().sample(-1)
-    for z in (torch.zeros(2, 5), torch.zeros(6)):
-        with pytest.raises(ValueError, match=r"latents must be \[B, 6\]"):
-            gan().latents_to_images(z)
 
 
 # Construction
@@ -562,8 +533,6 @@ def test_a_dense_layer_in_both_networks() -> None:
         model = gan(dense=dense)
         assert sum(isinstance(m, nn.Linear) for m in model.generator.modules()) == 1 + (dense > 0)
         assert sum(isinstance(m, nn.Linear) for m in model.discriminator.modules()) == 1 + (dense > 0)
-    wide = 10 * gan(dense=0)._floats_per_image
-    assert gan(dense=wide)._floats_per_image >= wide, "what bounds a chunk"
 
 
 def test_norms_of_the_generator() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gentrain.models.adversarial.objectives import OBJECTIVES, gradient_penalty, objective
+from gentrain.models.adversarial.objectives import OBJECTIVES, gradient_penalty, objective_named
 
 REAL = torch.tensor([0.3, -2.0, 5.0, 0.0], dtype=torch.float64)
 FAKE = torch.tensor([-0.7, 1.5, -4.0, 0.2], dtype=torch.float64)
@@ -22,49 +22,49 @@ def bce(output: Tensor, target: float) -> Tensor:
 
 @PROBABILITIES
 def test_the_discriminator_of_a_probability_minimises_the_cross_entropy(name: str) -> None:
-    loss = objective(name).discriminator(REAL, FAKE)
+    loss = objective_named(name).discriminator(REAL, FAKE)
     torch.testing.assert_close(loss, bce(REAL, 1) + bce(FAKE, 0))
 
 
 def test_what_the_generators_of_a_probability_minimise() -> None:
     p = FAKE.sigmoid()
-    torch.testing.assert_close(objective("minimax").generator(FAKE), (1 - p).log().mean())
-    torch.testing.assert_close(objective("minimax").generator(FAKE), -bce(FAKE, 0))
-    torch.testing.assert_close(objective("nonsaturating").generator(FAKE), -p.log().mean())
-    torch.testing.assert_close(objective("nonsaturating").generator(FAKE), bce(FAKE, 1))
+    torch.testing.assert_close(objective_named("minimax").generator(FAKE), (1 - p).log().mean())
+    torch.testing.assert_close(objective_named("minimax").generator(FAKE), -bce(FAKE, 0))
+    torch.testing.assert_close(objective_named("nonsaturating").generator(FAKE), -p.log().mean())
+    torch.testing.assert_close(objective_named("nonsaturating").generator(FAKE), bce(FAKE, 1))
 
 
 def test_lsgan_is_half_the_squared_distance_to_one_and_zero() -> None:
-    loss = objective("lsgan").discriminator(REAL, FAKE)
+    loss = objective_named("lsgan").discriminator(REAL, FAKE)
     expected = F.mse_loss(REAL, torch.ones_like(REAL)) / 2 + F.mse_loss(FAKE, torch.zeros_like(FAKE)) / 2
     torch.testing.assert_close(loss, expected)
     expected = F.mse_loss(FAKE, torch.ones_like(FAKE)) / 2
-    torch.testing.assert_close(objective("lsgan").generator(FAKE), expected)
+    torch.testing.assert_close(objective_named("lsgan").generator(FAKE), expected)
 
 
 def test_hinge_is_zero_beyond_its_margins() -> None:
     real, fake = REAL.tolist(), FAKE.tolist()
     by_hand = sum(max(0.0, 1 - r) for r in real) / 4 + sum(max(0.0, 1 + f) for f in fake) / 4
-    assert objective("hinge").discriminator(REAL, FAKE).item() == pytest.approx(by_hand)
+    assert objective_named("hinge").discriminator(REAL, FAKE).item() == pytest.approx(by_hand)
     far = torch.tensor([1.0, 7.0])
-    assert objective("hinge").discriminator(far, -far) == 0
-    assert objective("hinge").generator(FAKE).item() == pytest.approx(-FAKE.mean().item())
+    assert objective_named("hinge").discriminator(far, -far) == 0
+    assert objective_named("hinge").generator(FAKE).item() == pytest.approx(-FAKE.mean().item())
 
 
 def test_wasserstein_is_the_difference_of_the_means() -> None:
-    loss = objective("wgan_gp").discriminator(REAL, FAKE)
+    loss = objective_named("wgan_gp").discriminator(REAL, FAKE)
     assert loss.item() == pytest.approx(FAKE.mean().item() - REAL.mean().item())
-    assert objective("wgan_gp").generator(FAKE).item() == pytest.approx(-FAKE.mean().item())
+    assert objective_named("wgan_gp").generator(FAKE).item() == pytest.approx(-FAKE.mean().item())
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_gradients_point_where_the_player_gains(name: str) -> None:
     """D's raises its output for images and lowers it for fakes; G's raises it for fakes."""
     real, fake = (torch.full((3,), 0.1, requires_grad=True) for _ in range(2))
-    up, down = torch.autograd.grad(objective(name).discriminator(real, fake), (real, fake))
+    up, down = torch.autograd.grad(objective_named(name).discriminator(real, fake), (real, fake))
     assert (up < 0).all()
     assert (down > 0).all()
-    (gain,) = torch.autograd.grad(objective(name).generator(fake), fake)
+    (gain,) = torch.autograd.grad(objective_named(name).generator(fake), fake)
     assert (gain < 0).all()
 
 
@@ -73,7 +73,7 @@ def test_only_minimax_leaves_a_losing_generator_without_gradient() -> None:
     size = {}
     for name in OBJECTIVES:
         fake = torch.full((1,), -20.0, requires_grad=True)
-        (gradient,) = torch.autograd.grad(objective(name).generator(fake), fake)
+        (gradient,) = torch.autograd.grad(objective_named(name).generator(fake), fake)
         size[name] = gradient.abs().item()
     assert size.pop("minimax") < 1e-8
     assert min(size.values()) > 0.99
@@ -83,7 +83,7 @@ def test_only_minimax_leaves_a_losing_generator_without_gradient() -> None:
 @pytest.mark.parametrize("extreme", [1e4, -1e4])
 def test_extreme_outputs_stay_finite(name: str, extreme: float) -> None:
     real, fake = (torch.full((2,), value, requires_grad=True) for value in (extreme, -extreme))
-    for loss in (objective(name).discriminator(real, fake), objective(name).generator(fake)):
+    for loss in (objective_named(name).discriminator(real, fake), objective_named(name).generator(fake)):
         assert loss.isfinite()
         gradients = torch.autograd.grad(loss, [real, fake], materialize_grads=True)
         assert all(gradient.isfinite().all() for gradient in gradients)
@@ -91,25 +91,25 @@ def test_extreme_outputs_stay_finite(name: str, extreme: float) -> None:
 
 @PROBABILITIES
 def test_probabilities_are_what_is_logged(name: str) -> None:
-    torch.testing.assert_close(objective(name).logged(REAL), REAL.sigmoid().mean())
-    at_the_end = objective(name).discriminator(torch.zeros(2), torch.zeros(2))
+    torch.testing.assert_close(objective_named(name).logged(REAL), REAL.sigmoid().mean())
+    at_the_end = objective_named(name).discriminator(torch.zeros(2), torch.zeros(2))
     assert at_the_end.item() == pytest.approx(math.log(4))  # Goodfellow et al. 2014, theorem 1
 
 
 @pytest.mark.parametrize("name", ["lsgan", "hinge", "wgan_gp"])
 def test_outputs_are_logged_where_there_is_no_probability(name: str) -> None:
-    torch.testing.assert_close(objective(name).logged(REAL), REAL.mean())
+    torch.testing.assert_close(objective_named(name).logged(REAL), REAL.mean())
 
 
 def test_an_unknown_objective_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"model\.objective must be one of minimax, .*wgan_gp, found 'wgan'"):
-        objective("wgan")
+        objective_named("wgan")
 
 
 def test_every_objective_has_its_name_in_one_place() -> None:
     assert list(OBJECTIVES) == ["minimax", "nonsaturating", "lsgan", "hinge", "wgan_gp"]
     assert [name for name, o in OBJECTIVES.items() if o.penalised] == ["wgan_gp"]
-    assert objective("hinge") is OBJECTIVES["hinge"]
+    assert objective_named("hinge") is OBJECTIVES["hinge"]
 
 
 # The gradient penalty

@@ -1,0 +1,293 @@
+"""What holds for every adversarial model; a new one joins with a line in `MODELS`."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from gentrain.contracts import Batch, Conditional, DataSpec, ImagesToLatents, chunks
+from gentrain.layers.condition import ConditionVector
+from gentrain.models.adversarial.adversarial import Adversarial, Contest
+from gentrain.models.adversarial.gan import GAN
+from gentrain.models.adversarial.objectives import OBJECTIVES, gradient_penalty
+
+SPEC = DataSpec((1, 8, 8), levels=17, classes=3)
+SETTINGS: dict[str, Any] = {
+    "latent_dim": 5,
+    "latent": "gaussian",
+    "objective": "nonsaturating",
+    "penalty_weight": 10.0,
+    "n_critic": 1,
+}
+
+
+def to_image(features: int) -> nn.Sequential:
+    """[B, features] -> [B, 1, 8, 8] in [-1, 1]."""
+    layers = [nn.Linear(features, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 64), nn.Tanh()]
+    return nn.Sequential(*layers, nn.Unflatten(1, SPEC.shape))
+
+
+def to_output(features: int) -> nn.Sequential:
+    """[B, features] -> [B]."""
+    return nn.Sequential(nn.Linear(features, 16), nn.LeakyReLU(), nn.Linear(16, 1), nn.Flatten(0))
+
+
+class WithLabel(nn.Module):
+    """A network that is given a label beside its input."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net, self.vector = net, ConditionVector(3)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.net(torch.cat([x.flatten(1), self.vector(y, x.dtype)], 1))
+
+
+class OfClasses(Adversarial, Conditional):
+    """G(z, y) against D(x, y)."""
+
+    def __init__(self, spec: DataSpec, **settings: Any) -> None:
+        super().__init__(spec, **settings)
+        self.generator = WithLabel(to_image(self.latent_dim + 3))
+        self.discriminator = WithLabel(
+            nn.Sequential(nn.Linear(64 + 3, 16), nn.LeakyReLU(), nn.Linear(16, 1), nn.Flatten(0))
+        )
+
+
+class Pairs(nn.Module):
+    """D(x, z)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = to_output(64 + 5)
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        return self.net(torch.cat([x.flatten(1), z], 1))
+
+
+class OfPairs(Adversarial, ImagesToLatents):
+    """(x, E(x)) against (G(z), z), as a BiGAN has them; the encoder moves in the generator's turn."""
+
+    def __init__(self, spec: DataSpec, **settings: Any) -> None:
+        super().__init__(spec, **settings)
+        self.generator, self.discriminator = to_image(5), Pairs()
+        self.encoder = nn.Sequential(
+            nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 5)
+        )
+
+    def players(self) -> dict[str, list[nn.Module]]:
+        return {"discriminator": [self.discriminator], "generator": [self.generator, self.encoder]}
+
+    def contestants(self, batch: Batch) -> Contest:
+        x, z = self.scaled(batch.x), self._prior_draws(len(batch.x))
+        return Contest((x, self.encoder(x)), (self.generator(z), z), (z,))
+
+    def extra(self, turn: str, batch: Batch, contest: Contest) -> tuple[Tensor | None, dict[str, Tensor]]:
+        if turn == "discriminator":
+            return None, {}
+        return -self.judged(contest.real).mean(), {}
+
+    def _images_to_latents(self, x: Tensor, *y: Tensor) -> Tensor:
+        return self.encoder(self.scaled(x))
+
+
+class OfCodes(Adversarial):
+    """Another network finds a part of z again, as an InfoGAN's does."""
+
+    def __init__(self, spec: DataSpec, **settings: Any) -> None:
+        super().__init__(spec, **settings)
+        self.generator = to_image(5)
+        self.discriminator = nn.Sequential(
+            nn.Flatten(), nn.Linear(64, 16), nn.LeakyReLU(), nn.Linear(16, 1), nn.Flatten(0)
+        )
+        self.finder = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+
+    def players(self) -> dict[str, list[nn.Module]]:
+        return {"discriminator": [self.discriminator], "generator": [self.generator, self.finder]}
+
+    def extra(self, turn: str, batch: Batch, contest: Contest) -> tuple[Tensor | None, dict[str, Tensor]]:
+        if turn == "discriminator":
+            return None, {}
+        error = (self.finder(contest.fake[0]) - contest.drawn[0][:, :2]).square().mean()
+        return error, {"code": error.detach()}
+
+
+class Spectral(Adversarial):
+    """A discriminator whose layers remember a power iteration."""
+
+    def __init__(self, spec: DataSpec, **settings: Any) -> None:
+        super().__init__(spec, **settings)
+        self.generator = to_image(5)
+        first, last = spectral_norm(nn.Linear(64, 16)), spectral_norm(nn.Linear(16, 1))
+        self.discriminator = nn.Sequential(nn.Flatten(), first, nn.LeakyReLU(), last, nn.Flatten(0))
+
+
+def gan(**more: Any) -> Callable[..., Adversarial]:
+    plain = {
+        "network": "dcgan",
+        "channels": 4,
+        "dense": 0,
+        "hidden": [8],
+        "norm": "auto",
+        "generator_norm": "auto",
+    }
+    return lambda spec, **settings: GAN(spec, **{**plain, **settings, **more})
+
+
+MODELS: dict[str, Callable[..., Adversarial]] = {
+    "dcgan": gan(),
+    "mlp": gan(network="mlp"),
+    "wgan_gp": gan(objective="wgan_gp", n_critic=2, latent="uniform"),
+    "of classes": OfClasses,
+    "of classes, wgan_gp": lambda spec, **settings: OfClasses(spec, **{**settings, "objective": "wgan_gp"}),
+    "of pairs": OfPairs,
+    "of codes": OfCodes,
+    "spectral": Spectral,
+    "spectral, wgan_gp": lambda spec, **settings: Spectral(spec, **{**settings, "objective": "wgan_gp"}),
+}
+every_model = pytest.mark.parametrize("name", MODELS)
+
+
+def made(name: str) -> Adversarial:
+    torch.manual_seed(0)
+    return MODELS[name](SPEC, **SETTINGS)
+
+
+def batch(n: int = 6) -> Batch:
+    g = torch.Generator().manual_seed(1)
+    return Batch(torch.randint(0, 17, (n, 1, 8, 8), generator=g, dtype=torch.uint8), torch.arange(n) % 3)
+
+
+@every_model
+def test_a_turn_moves_its_own_players_alone(name: str) -> None:
+    """Parameters, gradients and buffers, spectral norm's vectors among them."""
+    model = made(name).train()
+    assert [turn.name for turn in model.turns()] == ["discriminator", "generator"]
+    for turn in model.turns():
+        own = {id(p) for p in turn.parameters()}
+        before = copy.deepcopy(model.state_dict())
+        model.zero_grad()
+        others = [p for p in model.parameters() if id(p) not in own]
+        for p in others:
+            p.requires_grad_(False)
+        loss, terms = turn.loss(batch(), 0)
+        loss.backward()  # type: ignore[no-untyped-call]
+        for p in others:
+            p.requires_grad_(True)
+            assert p.grad is None
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in turn.parameters())
+        assert all(not value.requires_grad or value.ndim == 0 for value in terms.values())
+        nets = {id(net) for net in turn.nets}
+        for module_name, module in model.named_children():
+            if id(module) in nets:
+                continue
+            for key, value in module.state_dict().items():
+                assert torch.equal(value, before[f"{module_name}.{key}"]), (
+                    f"{turn.name} moved {module_name}.{key}"
+                )
+        assert turn.double_backward == (model.objective.penalised and turn.name == "discriminator")
+
+
+@every_model
+def test_in_eval_mode_a_loss_writes_no_buffer(name: str) -> None:
+    model = made(name).eval()
+    before = copy.deepcopy(dict(model.named_buffers()))
+    for turn in model.turns():
+        turn.loss(batch(), 0)
+    assert all(torch.equal(value, before[key]) for key, value in model.named_buffers())
+    assert model.merit is None
+
+
+@every_model
+def test_samples_are_levels_in_both_modes_and_in_chunks(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    model = made(name).train()
+    for turn in model.turns():
+        turn.loss(batch(), 0)  # running statistics of their own
+    before = copy.deepcopy(dict(model.named_buffers()))
+    z = model.prior_draws(9)
+    assert z.shape == (9, 5)
+    assert (z.abs() <= 1).all() == (model.latent_prior == "uniform")
+    whole = model.latents_to_images(z)
+    assert whole.dtype == torch.uint8
+    assert whole.max() < 17
+    assert torch.equal(model.eval().latents_to_images(z), whole)
+    sizes: list[int] = []
+    model.generator.register_forward_hook(lambda _m, inputs, _o: sizes.append(len(inputs[0])))
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 8 * 1024)
+    assert (model.latents_to_images(z).int() - whole.int()).abs().max() <= 1
+    assert max(sizes) < 9
+    assert all(torch.equal(value, before[key]) for key, value in model.named_buffers())
+    assert model.sample(4, 0.5).shape == (4, 1, 8, 8)
+    assert "diversity" in model.examine(batch())
+
+
+@every_model
+def test_half_precision_keeps_losses_finite_and_near(name: str) -> None:
+    model = made(name).eval()
+    for turn in model.turns():
+        torch.manual_seed(2)
+        whole, _ = turn.loss(batch(), 0)
+        torch.manual_seed(2)
+        with torch.autocast("cpu", torch.bfloat16):
+            half, _ = turn.loss(batch(), 0)
+        assert half.dtype == torch.float32
+        assert half.item() == pytest.approx(whole.item(), rel=0.1, abs=0.1)
+
+
+@pytest.mark.parametrize("name", ["of classes", "of classes, wgan_gp"])
+def test_the_condition_is_used(name: str) -> None:
+    model = made(name)
+    z = model.prior_draws(1).expand(3, -1)
+    with torch.no_grad():
+        for p in model.generator.parameters():
+            p.mul_(3)
+    images = model.latents_to_images(z, condition=torch.arange(3))
+    assert not torch.equal(images[0], images[1])
+    with pytest.raises(ValueError, match="label"):
+        model.sample(2, condition=torch.tensor([0, 3]))
+    with pytest.raises(ValueError, match="needs the label"):
+        model.discriminator_loss(batch()._replace(label=None), 0)
+
+
+def test_a_code_is_found_again() -> None:
+    model = made("of codes")
+    loss, terms = model.generator_loss(batch(), 0)
+    assert set(terms) == {"diversity", "code"}
+    torch.manual_seed(3)
+    contest = model.contestants(batch())
+    expected = (model.finder(contest.fake[0]) - contest.drawn[0][:, :2]).square().mean()  # type: ignore[operator]
+    assert torch.equal(model.extra("generator", batch(), contest)[0], expected)  # type: ignore[arg-type]
+    assert loss.requires_grad
+
+
+@pytest.mark.parametrize("objective", [name for name in OBJECTIVES if not OBJECTIVES[name].penalised])
+def test_an_encoder_learns_in_the_generators_turn(objective: str) -> None:
+    model = OfPairs(SPEC, **{**SETTINGS, "objective": objective})
+    model.generator_loss(batch(), 0)[0].backward()  # type: ignore[no-untyped-call]
+    assert all(p.grad is not None and p.grad.any() for p in model.encoder.parameters())
+    assert model.images_to_latents(batch().x).shape == (6, 5)
+
+
+def test_the_penalty_is_that_of_all_numbers_shown_together() -> None:
+    torch.manual_seed(0)
+    net = Pairs().double()
+    real = torch.randn(4, 1, 8, 8).double(), torch.randn(4, 5).double()
+    fake = torch.randn(4, 1, 8, 8).double(), torch.randn(4, 5).double()
+    torch.manual_seed(1)
+    found = gradient_penalty(net, real, fake)
+    torch.manual_seed(1)
+    e = torch.rand(4, 1, 1, 1, dtype=torch.float64)
+    x = (e * real[0] + (1 - e) * fake[0]).requires_grad_()
+    z = (e.view(4, 1) * real[1] + (1 - e.view(4, 1)) * fake[1]).requires_grad_()
+    gradients = torch.autograd.grad(net(x, z).sum(), (x, z))
+    norm = (gradients[0].flatten(1).square().sum(1) + gradients[1].square().sum(1)).sqrt()
+    torch.testing.assert_close(found, (norm - 1).square().mean())
+    label = torch.arange(4) % 3
+    of_classes = made("of classes").double().discriminator
+    assert gradient_penalty(of_classes, (real[0], label), (fake[0], label)).isfinite()
