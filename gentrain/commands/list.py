@@ -8,8 +8,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from gentrain.building import target_class
 from gentrain.composing import composed
-from gentrain.config import config_dir, conform, options, target_class
+from gentrain.config import config_dir, conform, options
 from gentrain.contracts import (
     Completes,
     GenerativeModel,

@@ -17,9 +17,9 @@ from tqdm import tqdm
 
 from gentrain import progress
 from gentrain.api import Loaded, load_checkpoint
+from gentrain.building import build_source
 from gentrain.commands.list import NEEDS
 from gentrain.commands.same_data import reconciled, section
-from gentrain.config import build_source
 from gentrain.contracts import Batch, GenerativeModel, HasLikelihood, ImagesToLatents, Samples
 from gentrain.data.batches import images_at, in_order
 from gentrain.data.pictures import read_images

@@ -22,8 +22,8 @@ from sklearn.preprocessing import StandardScaler
 
 import gentrain as package
 from gentrain.api import compose_train
+from gentrain.building import build_source
 from gentrain.commands import measures
-from gentrain.config import build_source
 from gentrain.data.source import Data, Split
 from gentrain.metrics import probe
 from gentrain.training import checkpoint
