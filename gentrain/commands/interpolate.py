@@ -9,15 +9,10 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
+from gentrain.commands.abilities import capable
+from gentrain.commands.next import ckpt_argument, next_command
 from gentrain.commands.output import Output
-from gentrain.commands.trained import (
-    capable,
-    ckpt_argument,
-    device_of,
-    named_images,
-    next_command,
-    open_model,
-)
+from gentrain.commands.trained import device_of, named_images, open_model
 from gentrain.config import conform
 from gentrain.contracts import ImagesToLatents, LatentsToImages
 from gentrain.errors import UserError

@@ -10,9 +10,11 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
+from gentrain.commands.abilities import capable
 from gentrain.commands.labels import as_typed, label_of
+from gentrain.commands.next import ckpt_argument, next_command
 from gentrain.commands.output import Output
-from gentrain.commands.trained import capable, ckpt_argument, drawn, listed, next_command, open_model
+from gentrain.commands.trained import drawn, listed, open_model
 from gentrain.config import conform
 from gentrain.contracts import DataSpec, Samples
 from gentrain.errors import UserError, did_you_mean

@@ -14,7 +14,7 @@ from running import MODELS, Ended, toy
 from torch import nn
 
 from gentrain.commands.interpolate import first_pairs
-from gentrain.commands.trained import next_command
+from gentrain.commands.next import next_command
 from gentrain.contracts import (
     Completes,
     HasLikelihood,
@@ -28,9 +28,9 @@ from gentrain.contracts import (
 
 def able(*capabilities: type, latent_prior: str = "gaussian") -> Any:
     """A model in name alone."""
-    made = type("Able", (nn.Module, *capabilities), {"latent_prior": latent_prior})
-    made.__abstractmethods__ = frozenset()  # type: ignore[attr-defined]
-    return made()
+    made: Any = type("Able", capabilities or (nn.Module,), {"latent_prior": latent_prior})
+    made.__abstractmethods__ = frozenset()
+    return made.__new__(made)
 
 
 @pytest.mark.parametrize(

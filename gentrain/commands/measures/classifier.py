@@ -14,14 +14,8 @@ from tqdm import tqdm
 
 from gentrain.api import Loaded
 from gentrain.commands.measures.frame import Measured, Metric
-from gentrain.commands.trained import (
-    ckpt_argument,
-    device_of,
-    drawn,
-    label_names,
-    open_data,
-    source_of,
-)
+from gentrain.commands.next import ckpt_argument
+from gentrain.commands.trained import device_of, drawn, label_names, open_data, source_of
 from gentrain.contracts import Samples
 from gentrain.data.artefact import fingerprint, made_once
 from gentrain.data.batches import Batches, in_order
