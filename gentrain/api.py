@@ -13,8 +13,9 @@ from omegaconf import DictConfig
 
 from gentrain import exported
 from gentrain.arguments import prepared
+from gentrain.building import build_model
 from gentrain.composing import composed
-from gentrain.config import build_model, conform, names_in
+from gentrain.config import conform, names_in
 from gentrain.contracts import DataSpec, GenerativeModel
 from gentrain.data.identity import Change
 from gentrain.data.source import Data

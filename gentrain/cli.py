@@ -16,98 +16,12 @@ from typing import TYPE_CHECKING, NoReturn
 
 from gentrain import __version__, waiting
 from gentrain.arguments import config_dirs, prepared, split_options
+from gentrain.commands.verbs import VERBS
 from gentrain.errors import GentrainError, UserError, did_you_mean
 from gentrain.saying import complain
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-#: Each verb, what it does, and examples to copy.
-VERBS: dict[str, tuple[str, list[str]]] = {
-    "train": (
-        "train a model",
-        [
-            "gentrain train",
-            "gentrain train model=vae dataset=mnist train.epochs=10",
-            "gentrain train model=pixelcnn dataset=mnist dataset.binarize=dynamic",
-            "gentrain train model=gan dataset=mnist precision=bf16 device=cuda",
-            "gentrain train experiment=glow_mnist",
-            "gentrain train dataset=folder dataset.root=~/pictures dataset.image_size=64",
-            "gentrain train resume=outputs/vae-digits/latest train.steps=4000",
-            "gentrain train init=outputs/vae-digits/latest optim.main.lr=1e-4",
-            "gentrain train -m model=vae,vae_mlp seed=0,1",
-            "gentrain train dry_run=true",
-            "torchrun --nproc_per_node=2 -m gentrain train model=vae dataset=mnist",
-        ],
-    ),
-    "reproduce": (
-        "train an experiment, measure it, and hold it against its published figure",
-        [
-            "gentrain reproduce experiment=vae_digits",
-            "gentrain reproduce experiment=vae_mnist dataset.root=~/data/mnist",
-        ],
-    ),
-    "sample": (
-        "draw images from a trained model",
-        [
-            "gentrain sample",
-            "gentrain sample ckpt=outputs/vae-digits/latest n=100 temperature=0.8",
-            "gentrain sample n=50000 out=samples.npz",
-        ],
-    ),
-    "eval": (
-        "measure a trained model on the test images",
-        [
-            "gentrain eval",
-            "gentrain eval samples=5000 limit=1000",
-            "gentrain eval split=validation",
-            "gentrain eval metrics=[likelihood,classifier]",
-            "gentrain eval metrics=[probe]",
-        ],
-    ),
-    "reconstruct": (
-        "encode and decode images",
-        ["gentrain reconstruct", "gentrain reconstruct images=0,1,2", "gentrain reconstruct images=my.png"],
-    ),
-    "interpolate": (
-        "walk between latents",
-        ["gentrain interpolate", "gentrain interpolate images=0,1,2,3 columns=12"],
-    ),
-    "arithmetic": (
-        "add and subtract latents",
-        [
-            "gentrain arithmetic",
-            "gentrain arithmetic plus=[3,8,12] minus=[5,9,20]",
-            "gentrain arithmetic plus=[[3,8,12],[1,2,4]] minus=[5,9,20]",
-            "gentrain arithmetic images=0,1,2 plus=[7] minus=[1] strength=1.5",
-        ],
-    ),
-    "complete": (
-        "fill in the unknown part of images",
-        [
-            "gentrain complete",
-            "gentrain complete images=0,1,2,3 known=top",
-            "gentrain complete images=my.png known=mask.png n=3",
-        ],
-    ),
-    "encode": (
-        "write the latents of images to an .npz",
-        [
-            "gentrain encode",
-            "gentrain encode split=train out=latents.npz",
-            "gentrain encode projector=true",
-        ],
-    ),
-    "export": (
-        "write a trained model as a folder to share",
-        [
-            "gentrain export out=my-vae",
-            "gentrain export ckpt=outputs/vae-digits/latest out=my-vae dtype=bf16",
-            "gentrain export out=my-decoder format=onnx",
-        ],
-    ),
-    "list": ("show models, what each can do, and data sets", ["gentrain list"]),
-}
 
 
 class _Carried(BaseException):
@@ -122,7 +36,7 @@ def usage() -> str:
     """The text of `gentrain --help`."""
     width = max(map(len, VERBS))
     lines = ["gentrain trains the classical deep generative models from one command line.", "", "Commands:"]
-    lines += [f"  gentrain {verb:{width}}  {text}" for verb, (text, _) in VERBS.items()]
+    lines += [f"  gentrain {verb:{width}}  {about.text}" for verb, about in VERBS.items()]
     lines += ["", "Start with:"]
     lines += [
         "  gentrain train                  # a VAE on handwritten digits, no download, under a minute",
@@ -227,9 +141,8 @@ def run_hydra(verb: str, rest: list[str]) -> int:
 
     register_schemas()
     if "--help" in rest or "-h" in rest:
-        what, examples = VERBS[verb]
-        print(f"gentrain {verb}: {what}\n\nExamples:")
-        print("\n".join(f"  {example}" for example in examples) + "\n", flush=True)
+        print(f"gentrain {verb}: {VERBS[verb].text}\n\nExamples:")
+        print("\n".join(f"  {example}" for example in VERBS[verb].examples) + "\n", flush=True)
     options, overrides = split_options(verb, rest)
     refuse_removals(verb, overrides)
     multirun = any(arg in ("-m", "--multirun") for arg in options)

@@ -23,8 +23,8 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 from gentrain.api import compose_train
+from gentrain.building import build_model, build_optimizer
 from gentrain.commands.assemble import build_updates
-from gentrain.config import build_model, build_optimizer
 from gentrain.contracts import Batch, DataSpec
 from gentrain.data.batches import Batches
 from gentrain.data.mnist import MNIST

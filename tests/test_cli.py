@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from running import Ended, environment, run_process, toy
 
 from gentrain.arguments import prepared
-from gentrain.cli import VERBS
+from gentrain.commands.verbs import VERBS
 from gentrain.training.tracking import Tracker
 from gentrain.training.trainer import Outcome, Trainer
 
@@ -169,7 +169,7 @@ def test_help_imports_neither_torch_nor_hydra(workplace: Path) -> None:
 def test_every_verb_has_help_with_examples(gentrain: Callable[..., Ended], verb: str) -> None:
     ended = gentrain(verb, "--help")
     assert ended.status == 0
-    for example in VERBS[verb][1]:
+    for example in VERBS[verb].examples:
         assert example in ended.out
 
 

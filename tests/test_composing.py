@@ -13,7 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from running import Ended
 
 import gentrain as package
-from gentrain.config import build_source
+from gentrain.building import build_source
 from gentrain.errors import UserError
 
 SPEC = package.DataSpec(shape=(1, 8, 8), levels=17)

@@ -20,14 +20,8 @@ from running import Ended
 
 from gentrain import schemas
 from gentrain.api import compose_train
-from gentrain.config import (
-    config_dir,
-    conform,
-    options,
-    path_keys,
-    register_schemas,
-    settings_of,
-)
+from gentrain.building import settings_of
+from gentrain.config import config_dir, conform, options, path_keys, register_schemas
 from gentrain.contracts import GenerativeModel
 from gentrain.data.source import Source
 from gentrain.schemas import SCHEMAS, TrainConfig, TrainSection

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gentrain.cli import VERBS
+from gentrain.commands.verbs import VERBS
 from gentrain.errors import Fault
 from gentrain.faults import LESS, describe, memory, reason
 

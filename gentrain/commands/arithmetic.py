@@ -20,19 +20,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from gentrain.api import Loaded
+from gentrain.commands.abilities import capable
 from gentrain.commands.given import for_each, given, with_given
 from gentrain.commands.labels import label_of
+from gentrain.commands.next import ckpt_argument, next_command
 from gentrain.commands.output import Output
-from gentrain.commands.trained import (
-    capable,
-    ckpt_argument,
-    label_names,
-    listed,
-    named_batch,
-    next_command,
-    open_data,
-    open_model,
-)
+from gentrain.commands.trained import label_names, listed, named_batch, open_data, open_model
 from gentrain.config import conform
 from gentrain.contracts import ImagesToLatents, LatentsToImages
 from gentrain.data.batches import images_at

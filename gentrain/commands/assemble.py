@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from gentrain.building import build_model, build_optimizer
 from gentrain.commands.length import saved_text
 from gentrain.commands.schedules import check_schedules, schedule_of
-from gentrain.config import build_model, build_optimizer
 from gentrain.contracts import GenerativeModel
 from gentrain.data.batches import Batches, in_order
 from gentrain.data.source import Data

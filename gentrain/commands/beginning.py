@@ -11,10 +11,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from gentrain import exported
+from gentrain.building import build_source
 from gentrain.commands.length import changed_schedules
 from gentrain.commands.resuming import Complete, Reopened
 from gentrain.commands.same_data import PLACE, reconciled, section
-from gentrain.config import build_source
 from gentrain.data.source import Data
 from gentrain.errors import UserError
 from gentrain.explain import plain_key

@@ -13,16 +13,11 @@ from PIL import Image
 from torch import Tensor
 
 from gentrain import progress
+from gentrain.commands.abilities import capable
 from gentrain.commands.given import given, with_given
+from gentrain.commands.next import ckpt_argument, next_command
 from gentrain.commands.output import Output
-from gentrain.commands.trained import (
-    capable,
-    ckpt_argument,
-    device_of,
-    named_batch,
-    next_command,
-    open_model,
-)
+from gentrain.commands.trained import device_of, named_batch, open_model
 from gentrain.config import conform
 from gentrain.contracts import Completes
 from gentrain.errors import UserError

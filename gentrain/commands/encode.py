@@ -9,17 +9,16 @@ from typing import Any
 from omegaconf import DictConfig
 from tqdm import tqdm
 
+from gentrain.commands.abilities import capable
 from gentrain.commands.given import given, with_given
+from gentrain.commands.next import ckpt_argument, next_command
 from gentrain.commands.output import Output
 from gentrain.commands.trained import (
     batches_of,
-    capable,
     check_latents,
-    ckpt_argument,
     device_of,
     encoded,
     named_batch,
-    next_command,
     open_data,
     open_model,
     split_of,

@@ -14,7 +14,8 @@ from omegaconf import DictConfig
 from gentrain import __version__
 from gentrain.api import Loaded
 from gentrain.commands.measures import METRICS, chosen
-from gentrain.commands.trained import ckpt_argument, device_of, next_command, open_model
+from gentrain.commands.next import ckpt_argument, next_command
+from gentrain.commands.trained import device_of, open_model
 from gentrain.config import conform
 from gentrain.errors import UserError
 from gentrain.files import numbered, write_text

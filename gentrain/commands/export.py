@@ -15,7 +15,8 @@ from torch import Tensor
 from gentrain import __version__, exported
 from gentrain.api import Loaded
 from gentrain.commands import card, to_onnx
-from gentrain.commands.trained import next_command, open_model
+from gentrain.commands.next import next_command
+from gentrain.commands.trained import open_model
 from gentrain.composing import composed
 from gentrain.config import conform
 from gentrain.contracts import GenerativeModel, LatentsToImages, Samples

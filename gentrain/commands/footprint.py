@@ -9,7 +9,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from gentrain.config import build_optimizer
+from gentrain.building import build_optimizer
 from gentrain.contracts import Batch, Turn
 from gentrain.training import checkpoint
 from gentrain.training.precision import Precision

@@ -9,16 +9,11 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
+from gentrain.commands.abilities import capable
 from gentrain.commands.given import for_each, given, lacks_own, with_given
+from gentrain.commands.next import ckpt_argument, next_command
 from gentrain.commands.output import Output
-from gentrain.commands.trained import (
-    capable,
-    ckpt_argument,
-    device_of,
-    named_batch,
-    next_command,
-    open_model,
-)
+from gentrain.commands.trained import device_of, named_batch, open_model
 from gentrain.config import conform
 from gentrain.contracts import Batch, Conditional, ImagesToLatents, LatentsToImages
 from gentrain.errors import UserError

@@ -8,35 +8,15 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from gentrain.building import target_class
+from gentrain.commands.abilities import needed
+from gentrain.commands.verbs import VERBS
 from gentrain.composing import composed
-from gentrain.config import config_dir, conform, options, target_class
-from gentrain.contracts import (
-    Completes,
-    GenerativeModel,
-    HasLikelihood,
-    ImagesToLatents,
-    LatentsToImages,
-    Reconstructs,
-    Samples,
-    Translates,
-)
+from gentrain.config import config_dir, conform, options
+from gentrain.contracts import GenerativeModel
 from gentrain.errors import UserError
 from gentrain.explain import explain
 from gentrain.schemas import ListConfig
-
-#: What each verb needs of a model: a capability, or one of several.
-NEEDS: dict[str, type | tuple[type, ...]] = {
-    "train": GenerativeModel,
-    "sample": Samples,
-    "eval": (HasLikelihood, Samples, Reconstructs),
-    "reconstruct": Reconstructs,
-    "interpolate": LatentsToImages,
-    "arithmetic": LatentsToImages,
-    "encode": ImagesToLatents,
-    "complete": Completes,
-    "translate": Translates,
-    "export": GenerativeModel,
-}
 
 
 def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) -> None:
@@ -49,7 +29,7 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
         for source in HydraConfig.get().runtime.config_sources
         if source.schema == "file"
     ]
-    verbs = [verb for verb in NEEDS if verb in known_verbs()]
+    verbs = [verb for verb, about in VERBS.items() if about.needs]
     models = options("model", dirs)
     width = max(map(len, models))
     rows = [" ".join(["model".ljust(width), *verbs])]
@@ -61,7 +41,7 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
             rows.append(f"{name:{width}} not shown: {error}")
             continue
         shown.append(name)
-        marks = [("yes" if issubclass(cls, NEEDS[verb]) else "-").ljust(len(verb)) for verb in verbs]
+        marks = [("yes" if issubclass(cls, needed(verb)) else "-").ljust(len(verb)) for verb in verbs]
         rows.append(" ".join([name.ljust(width), *marks]).rstrip())
     print("\n".join(rows))
     print("\ndata sets    " + ", ".join(options("dataset", dirs)))
@@ -89,10 +69,3 @@ def model_class(name: str, dirs: Sequence[str], trust: Sequence[str]) -> type[Ge
         return target_class(target, GenerativeModel, "model", trust)
     except UserError as error:
         raise UserError(f"{next(place for place in places if place.is_file())}: {error}") from error
-
-
-def known_verbs() -> list[str]:
-    """The verbs of the command line."""
-    from gentrain.cli import VERBS
-
-    return list(VERBS)

@@ -7,9 +7,11 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from gentrain.commands.abilities import capable
 from gentrain.commands.given import given, with_given
+from gentrain.commands.next import ckpt_argument, next_command
 from gentrain.commands.output import Output
-from gentrain.commands.trained import capable, ckpt_argument, named_batch, next_command, open_model
+from gentrain.commands.trained import named_batch, open_model
 from gentrain.config import conform
 from gentrain.contracts import Reconstructs
 from gentrain.errors import UserError

@@ -23,7 +23,8 @@ from gentrain.commands import resuming, train
 from gentrain.commands.eval import measure
 from gentrain.commands.length import follow
 from gentrain.commands.measures import METRICS
-from gentrain.commands.trained import ckpt_argument, device_of, next_command, open_model
+from gentrain.commands.next import ckpt_argument, next_command
+from gentrain.commands.trained import device_of, open_model
 from gentrain.config import conform, options
 from gentrain.errors import Fault, UserError, did_you_mean
 from gentrain.explain import plain_key

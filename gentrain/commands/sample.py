@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
+from gentrain.commands.abilities import capable
 from gentrain.commands.given import given
+from gentrain.commands.next import ckpt_argument, next_command
 from gentrain.commands.output import Output
-from gentrain.commands.trained import capable, ckpt_argument, drawn, next_command, open_model
+from gentrain.commands.trained import drawn, open_model
 from gentrain.config import conform
 from gentrain.contracts import Samples
 from gentrain.errors import UserError

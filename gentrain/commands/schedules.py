@@ -21,8 +21,9 @@ from omegaconf.errors import OmegaConfBaseException
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, SequentialLR
 
+from gentrain.building import build_schedule
 from gentrain.commands.length import STEPS
-from gentrain.config import build_schedule, config_error
+from gentrain.config import config_error
 from gentrain.errors import UserError, did_you_mean
 from gentrain.training.schedules import NAMED, Schedule, in_sequence
 from gentrain.training.update import TurnUpdate

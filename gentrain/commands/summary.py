@@ -10,7 +10,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from gentrain.commands.footprint import footprint
-from gentrain.commands.trained import next_command
+from gentrain.commands.next import next_command
 from gentrain.contracts import GenerativeModel
 from gentrain.data.source import Data
 from gentrain.saying import say

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
-import shlex
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -17,21 +15,17 @@ from tqdm import tqdm
 
 from gentrain import progress
 from gentrain.api import Loaded, load_checkpoint
-from gentrain.commands.list import NEEDS
+from gentrain.building import build_source
+from gentrain.commands.abilities import capable
 from gentrain.commands.same_data import reconciled, section
-from gentrain.config import build_source
-from gentrain.contracts import Batch, GenerativeModel, HasLikelihood, ImagesToLatents, Samples
+from gentrain.contracts import Batch, ImagesToLatents, Samples
 from gentrain.data.batches import images_at, in_order
 from gentrain.data.pictures import read_images
 from gentrain.data.source import Data, Source, Split
 from gentrain.errors import Fault, UserError
 from gentrain.saying import warn_in_one_line
-from gentrain.schemas import SCHEMAS
 from gentrain.training import cpu, distributed, randomness
 from gentrain.training.precision import pick_device
-from gentrain.trust import again
-
-T = TypeVar("T")
 
 #: Test images that are taken where none are named.
 FIRST = 8
@@ -56,22 +50,6 @@ def open_model(config: DictConfig) -> Loaded:
 def device_of(loaded: Loaded) -> torch.device:
     """Where the model is."""
     return next(loaded.model.parameters()).device
-
-
-def capable(loaded: Loaded, capability: type[T], name: str) -> T:
-    """The model as one that has `capability`.
-
-    Raises:
-        UserError: it has not; with the reason where the model gives one.
-    """
-    model: Any = loaded.model
-    if isinstance(model, capability):
-        return model
-    reason = model.lacks.get(name)
-    kind = loaded.config.names.model
-    raise UserError(
-        f"{name}: {kind} cannot do this" + (f": {reason}" if reason else "") + "; what can: gentrain list"
-    )
 
 
 def source_of(loaded: Loaded, config: DictConfig) -> Source:
@@ -246,32 +224,3 @@ def listed(key: str, value: Any, what: str) -> list[Any]:
     if not isinstance(value, ListConfig):
         raise UserError(f"{key}={value}: expected a list of {what}, e.g. {key}=[{value}]")
     return list(OmegaConf.to_container(value))  # type: ignore[arg-type]
-
-
-def next_command(model: GenerativeModel, ckpt: str, *verbs: str, config: DictConfig | None = None) -> str:
-    """`gentrain VERB CKPT` with the first of `verbs` that works as it stands; without any, `gentrain list`.
-
-    Args:
-        model: what the command is for.
-        ckpt: how to name its checkpoint, quoted for a shell.
-        verbs: keys of `NEEDS`, the best first.
-        config: of this command, where it reads data: if they lie elsewhere now, they do for the next too.
-    """
-    for verb in verbs:
-        # Without a likelihood eval asks for metrics; without a prior interpolate goes between test images.
-        needed = HasLikelihood if verb == "eval" else NEEDS[verb]
-        if verb == "interpolate" and getattr(model, "latent_prior", None) == "none":
-            needed = ImagesToLatents
-        if isinstance(model, needed):
-            reads = any(field.name == "dataset" for field in dataclasses.fields(SCHEMAS[verb]))
-            moved = None if config is None or not reads else config.dataset.root
-            return f"gentrain {verb} {ckpt}" + (f" {shlex.quote(f'dataset.root={moved}')}" if moved else "")
-    return "gentrain list"
-
-
-def ckpt_argument(loaded: Loaded) -> str:
-    """How to name this checkpoint again, quoted for a shell, with what its classes need."""
-    run = loaded.run
-    return again() + shlex.quote(
-        f"ckpt={run.folder if run and loaded.path.name == run.last.name else loaded.path}"
-    )

@@ -21,8 +21,8 @@ from torch import Tensor
 
 import gentrain as package
 from gentrain.api import compose_train
+from gentrain.building import build_source
 from gentrain.commands.arithmetic import combined, labels, stacked, to_pixels, walk, with_numbers
-from gentrain.config import build_source
 from gentrain.data.source import Data, Split
 from gentrain.images import grid
 from gentrain.training import checkpoint

@@ -17,8 +17,8 @@ from running import Ended
 
 import gentrain as package
 from gentrain.api import compose_train
+from gentrain.building import build_source
 from gentrain.cli import main
-from gentrain.config import build_source
 from gentrain.contracts import Completes, DataSpec
 from gentrain.images import to_display
 

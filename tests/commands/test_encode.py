@@ -19,7 +19,7 @@ from tensorboard.plugins.projector import EmbeddingInfo, ProjectorConfig
 
 import gentrain as package
 from gentrain.api import compose_train
-from gentrain.config import build_source
+from gentrain.building import build_source
 from gentrain.data.source import Data
 from gentrain.training import checkpoint
 

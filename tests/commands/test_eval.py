@@ -20,8 +20,8 @@ from running import Ended, toy
 
 import gentrain as package
 from gentrain.api import compose_train
-from gentrain.commands.measures import collapse, histogram
-from gentrain.config import build_source
+from gentrain.building import build_source
+from gentrain.commands.measures.classifier import collapse, histogram
 from gentrain.metrics import classifier
 from gentrain.training import checkpoint
 

@@ -19,8 +19,8 @@ from torch import Tensor
 
 import gentrain as package
 from gentrain.api import compose_train
+from gentrain.building import build_source
 from gentrain.commands.interpolate import linear, plane, spherical
-from gentrain.config import build_source
 from gentrain.errors import UserError
 from gentrain.images import grid
 

@@ -13,7 +13,7 @@ from PIL import Image
 from running import MODELS, Ended, toy
 
 from gentrain.commands.interpolate import first_pairs
-from gentrain.commands.trained import next_command
+from gentrain.commands.next import next_command
 from gentrain.contracts import (
     Batch,
     Completes,

@@ -22,8 +22,8 @@ from sklearn.preprocessing import StandardScaler
 
 import gentrain as package
 from gentrain.api import compose_train
-from gentrain.commands import measures
-from gentrain.config import build_source
+from gentrain.building import build_source
+from gentrain.commands.measures import probe as measuring
 from gentrain.data.source import Data, Split
 from gentrain.metrics import probe
 from gentrain.training import checkpoint
@@ -102,7 +102,7 @@ def test_the_test_images_and_labels_do_not_reach_the_fit(
     other = np.random.default_rng(0).permutation(np.array(data.test.labels))
     dark = np.array(data.test.images) // 3
     changed = dataclasses.replace(data, test=Split({"x": dark, "label": other}))
-    monkeypatch.setattr(measures, "open_data", lambda *_: changed)
+    monkeypatch.setattr(measuring, "open_data", lambda *_: changed)
     written = probed(gentrain)
     for kind in KINDS:
         expected = (predictions(trained.conv, data, changed.test, kind) == other).mean()

@@ -15,7 +15,7 @@ from running import MODELS, Ended, toy
 
 import gentrain as package
 from gentrain.api import compose_train
-from gentrain.config import build_source
+from gentrain.building import build_source
 from gentrain.contracts import Batch
 from gentrain.images import to_display
 

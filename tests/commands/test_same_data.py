@@ -18,8 +18,8 @@ from PIL import Image
 from running import Ended
 
 from gentrain.api import load_checkpoint
+from gentrain.building import build_source
 from gentrain.commands.trained import open_data
-from gentrain.config import build_source
 from gentrain.data.draws import draws_by_name
 from gentrain.data.identity import Identity, changed
 from gentrain.schemas import EvalConfig

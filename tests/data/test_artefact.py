@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from gentrain.api import compose_train
-from gentrain.config import build_source
+from gentrain.building import build_source
 from gentrain.data.artefact import fingerprint, made_once
 from gentrain.data.source import Data
 from gentrain.errors import Fault, UserError

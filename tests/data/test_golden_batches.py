@@ -16,7 +16,7 @@ import torch
 from omegaconf import OmegaConf
 
 from gentrain.api import compose_train
-from gentrain.config import build_source
+from gentrain.building import build_source
 from gentrain.data.batches import Batches, in_order
 
 FILE = Path(__file__).parent.parent / "golden" / "batches.json"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from gentrain.api import compose_train
-from gentrain.config import build_source
+from gentrain.building import build_source
 from gentrain.contracts import DataSpec
 from gentrain.data.batches import Batches, in_order
 from gentrain.metrics.classifier import (

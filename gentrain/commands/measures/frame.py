@@ -1,0 +1,67 @@
+"""What a metric is: what it needs of a model, how it is measured, what it found."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig
+
+from gentrain.api import Loaded
+from gentrain.contracts import GenerativeModel
+from gentrain.data.source import Data
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a metric found: lines to print, figures to keep, and in which file of the run folder."""
+
+    lines: list[str]
+    figures: dict[str, Any]
+    file: str
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric.
+
+    measure: (loaded, config) -> what it found; called without gradients, everything freshly seeded.
+    needs: the capability that a model must have; what: that in a few words.
+    why: the keys of `lacks` under which a model may say why it has not, the nearest first.
+    labelled: whether the data must have labels.
+    asked: whether it is measured only where `metrics` names it.
+    """
+
+    measure: Callable[[Loaded, DictConfig], Measured]
+    needs: type
+    what: str
+    why: tuple[str, ...] = ()
+    labelled: bool = False
+    asked: bool = True
+
+    def lack(self, model: GenerativeModel) -> str | None:
+        """Why `model` cannot have this metric; None where it can."""
+        if not isinstance(model, self.needs):
+            reason = next((model.lacks[key] for key in self.why if key in model.lacks), None)
+            return f"has no {self.what}" + (f" ({reason})" if reason else "")
+        if self.labelled and model.spec.classes is None:
+            return "was trained on data without labels"
+        return None
+
+
+def subject(loaded: Loaded, data: Data, config: DictConfig) -> dict[str, Any]:
+    """Which images a figure is of: without it two figures look comparable that are not."""
+    dataset = loaded.config.names.dataset or data.name
+    return {
+        "dataset": dataset,
+        "split": config.split,
+        "levels": data.spec.levels,
+        "binarize": data.binarize,
+    }
+
+
+def spread(stderr: float, digits: int) -> str:
+    """` +- 0.1234`; empty where there is no standard error, as of a single image."""
+    return "" if math.isnan(stderr) else f" +- {stderr:.{digits}f}"

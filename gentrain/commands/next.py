@@ -1,0 +1,43 @@
+"""The `next` line at the end of a command: a command that works on the same model."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+
+from omegaconf import DictConfig
+
+from gentrain.api import Loaded
+from gentrain.commands.abilities import needed
+from gentrain.contracts import GenerativeModel, HasLikelihood, ImagesToLatents
+from gentrain.schemas import SCHEMAS
+from gentrain.trust import again
+
+
+def next_command(model: GenerativeModel, ckpt: str, *verbs: str, config: DictConfig | None = None) -> str:
+    """`gentrain VERB CKPT` with the first of `verbs` that works as it stands; without any, `gentrain list`.
+
+    Args:
+        model: what the command is for.
+        ckpt: how to name its checkpoint, quoted for a shell.
+        verbs: the best first.
+        config: of this command, where it reads data: if they lie elsewhere now, they do for the next too.
+    """
+    for verb in verbs:
+        # Without a likelihood eval asks for metrics; without a prior interpolate goes between test images.
+        able: tuple[type, ...] = (HasLikelihood,) if verb == "eval" else needed(verb)
+        if verb == "interpolate" and getattr(model, "latent_prior", None) == "none":
+            able = (ImagesToLatents,)
+        if isinstance(model, able):
+            reads = any(field.name == "dataset" for field in dataclasses.fields(SCHEMAS[verb]))
+            moved = None if config is None or not reads else config.dataset.root
+            return f"gentrain {verb} {ckpt}" + (f" {shlex.quote(f'dataset.root={moved}')}" if moved else "")
+    return "gentrain list"
+
+
+def ckpt_argument(loaded: Loaded) -> str:
+    """How to name this checkpoint again, quoted for a shell, with what its classes need."""
+    run = loaded.run
+    return again() + shlex.quote(
+        f"ckpt={run.folder if run and loaded.path.name == run.last.name else loaded.path}"
+    )
