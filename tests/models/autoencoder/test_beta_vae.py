@@ -4,8 +4,9 @@ from enumerating import images, vivid
 from surviving import survives
 
 from gentrain.contracts import Batch, DataSpec
+from gentrain.layers.gaussian import kl_from_standard
 from gentrain.models.autoencoder.beta_vae import BetaVAE
-from gentrain.models.autoencoder.vae import MLPVAE, kl_from_standard
+from gentrain.models.autoencoder.vae import VAE
 
 DIGITS = DataSpec(shape=(1, 8, 8), levels=17)
 
@@ -36,8 +37,11 @@ def with_weights_of(model, **settings):
 def test_at_beta_1_without_free_bits_it_is_the_vae():
     torch.manual_seed(0)
     model = beta_vae(beta=1.0)
-    plain = MLPVAE(
+    plain = VAE(
         DIGITS,
+        network="mlp",
+        channels=[],
+        dropout=0.0,
         latent_dim=3,
         hidden=[8],
         activation="tanh",

@@ -7,7 +7,6 @@ from surviving import survives
 from torch.distributions import Normal
 
 from gentrain.contracts import Batch, DataSpec, ImagesToLatents
-from gentrain.models.autoencoder import vae
 from gentrain.models.autoencoder.cvae import CVAE
 
 DIGITS = DataSpec(shape=(1, 8, 8), levels=17, classes=10)
@@ -56,7 +55,7 @@ def tiny(which, **settings):
 def integrated_log_p(model, x, label):
     """log p(x|label) of each image under one label, by the trapezoidal rule."""
     z = torch.linspace(-12, 12, 3001, dtype=torch.float64)
-    y = model._condition(label[None]).expand(len(z), -1)
+    y = label.expand(len(z), *label.shape)
     p = model._likelihood(z[:, None], y)
     log_joint = torch.stack([p.log_prob(one) + Normal(0.0, 1.0).log_prob(z) for one in x])  # [B, 3001]
     return torch.logsumexp(log_joint, 1) + math.log(z[1] - z[0])
@@ -106,7 +105,7 @@ def test_bounds_are_bounds_on_the_conditional_and_labels_stay_with_their_images(
     many = x.repeat_interleave(repeats, 0), conditions.repeat_interleave(repeats, 0)
     means, errors = [], []
     for samples in (None, 1, 8):
-        bound, kind = model.log_likelihood(*many, samples=samples)
+        bound, kind = model.log_likelihood(many[0], samples, condition=many[1])
         assert kind == f"{'ELBO' if samples is None else f'IWAE-{samples}'} given {which}"
         means.append(bound.view(-1, repeats).mean(1))
         errors.append(bound.view(-1, repeats).std(1) / repeats**0.5)
@@ -114,8 +113,8 @@ def test_bounds_are_bounds_on_the_conditional_and_labels_stay_with_their_images(
     assert (means[0] + 3 * errors[0] < means[2]).all()
     assert (means[2] < log_p + 5 * errors[2]).all()
     for pairs in (10**6, 50):  # in one piece, and many
-        monkeypatch.setattr(vae, "CHUNK_BYTES", pairs * model._floats_per_image * 8)
-        tight, _ = model.log_likelihood(x, conditions, samples=20_000)
+        monkeypatch.setattr(model, "at_once", lambda *_, pairs=pairs, **__: pairs)
+        tight, _ = model.log_likelihood(x, 20_000, condition=conditions)
         torch.testing.assert_close(tight, log_p, atol=0.03, rtol=0)
 
 
@@ -124,7 +123,7 @@ def test_encoder_and_decoder_both_see_the_label(network):
     torch.manual_seed(0)
     model = cvae(network=network, channels=[4, 6])
     x = images(DIGITS, 1).expand(10, -1, -1, -1)
-    y = model._condition(torch.arange(10))
+    y = torch.arange(10)
     assert len(model._posterior(x, y).mean.unique(dim=0)) == 10
     assert len(model._likelihood(torch.zeros(10, 3), y).log_prob(x).unique()) == 10
 
@@ -137,7 +136,7 @@ def test_pixels_drawn_follow_the_model_given_the_condition(which):
     model, x, conditions = tiny(which, sample_pixels=True)
     n = 15_000
     for one in conditions:
-        drawn = model.sample(n, one.expand(n, *one.shape))
+        drawn = model.sample(n, condition=one)
         p = integrated_log_p(model, x, one).exp()
         seen = (drawn[:, None] == x).flatten(2).all(2).double().mean(0)
         assert ((seen - p).abs() < 5 * (p * (1 - p) / n).sqrt() + 1e-9).all()
@@ -150,12 +149,14 @@ def test_without_a_label_all_are_drawn_in_turn(pairs):
         seen = []
         model.decoder.register_forward_hook(lambda _m, inputs, _o, seen=seen: seen.append(inputs[1]))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(vae, "CHUNK_BYTES", pairs * model._floats_per_image * 4)
+            patch.setattr(model, "at_once", lambda *_, **__: pairs)
             drawn = model.sample(23)
         assert drawn.shape == (23, *spec.shape)
         assert drawn.dtype == torch.uint8
         assert max(map(len, seen)) <= pairs
-        assert torch.equal(torch.cat(seen), torch.eye(count)[torch.arange(23) % count])
+        in_turn = torch.arange(23) % count
+        expected = in_turn if spec is DIGITS else torch.eye(count, dtype=torch.bool)[in_turn]
+        assert torch.equal(torch.cat(seen), expected)
 
 
 def test_reconstructions_take_the_labels_of_the_batch():
@@ -165,18 +166,36 @@ def test_reconstructions_take_the_labels_of_the_batch():
     shown = model.reconstructions(Batch(x, label))
     assert list(shown) == ["image", "reconstruction"]
     assert shown["image"] is x
-    y = torch.eye(10)[label]
+    y = label
     by_hand = model._likelihood(model._posterior(x, y).mean, y).mean.round().to(torch.uint8)
     assert torch.equal(shown["reconstruction"], by_hand)
     with pytest.raises(ValueError, match="needs the label of every image"):
         model.reconstructions(Batch(x))
 
 
-def test_its_latents_are_no_latents_of_an_image_alone():
-    model = cvae()
-    assert not isinstance(model, ImagesToLatents)
-    assert "label" in model.lacks["interpolate"]
-    assert "label" in model.lacks["encode"]
+def test_latents_are_shown_with_another_label():
+    torch.manual_seed(0)
+    model = vivid(cvae())
+    assert isinstance(model, ImagesToLatents)
+    assert set(model.lacks) == {"probe"}
+    x, label = images(DIGITS, 4), labels(3, 1, 4, 1)
+    z = model.images_to_latents(x, condition=label)
+    torch.testing.assert_close(z, model.encode(x, condition=label).mean)
+    own, other = (model.latents_to_images(z, condition=y) for y in (label, labels(7)[0]))
+    assert torch.equal(own, model.reconstructions(Batch(x, label))["reconstruction"])
+    assert not torch.equal(own, other)
+    assert model.decode(z, condition=label).event_shape == (1, 8, 8)
+    with pytest.raises(ValueError, match="needs the label"):
+        model.images_to_latents(x)
+
+
+def test_captions_are_taken_where_there_is_nothing_else():
+    spec = DataSpec((1, 8, 8), levels=17, vocabulary=("a", "cat", "dog"), caption_length=2)
+    model = cvae(spec)
+    assert model.condition.name == "caption"
+    assert model.sample(4).shape == (4, 1, 8, 8)
+    drawn = model.loss(Batch(images(spec, 2), caption=torch.tensor([[1, 2], [3, 0]])), 0)[0]
+    assert drawn.isfinite()
 
 
 # Mistakes
@@ -197,10 +216,11 @@ def test_its_latents_are_no_latents_of_an_image_alone():
 )
 def test_labels_that_the_data_do_not_have_are_refused(spec, label):
     model = cvae(spec)
-    with pytest.raises(ValueError, match="label must be"):
-        model.sample(2, label)
-    with pytest.raises(ValueError, match="label must be"):
-        model.log_likelihood(images(spec, 2), label)
+    name = "label" if spec is DIGITS else "attributes"
+    with pytest.raises(ValueError, match=f"{name} must be"):
+        model.sample(2, condition=label)
+    with pytest.raises(ValueError, match=f"{name} must be"):
+        model.log_likelihood(images(spec, 2), condition=label)
 
 
 def test_other_mistakes_are_refused():
@@ -209,14 +229,6 @@ def test_other_mistakes_are_refused():
     for work in (lambda: model.log_likelihood(x), lambda: model.loss(Batch(x), 0)):
         with pytest.raises(ValueError, match="needs the label of every image"):
             work()
-    with pytest.raises(ValueError, match="samples must be at least 1"):
-        model.log_likelihood(x, labels(0, 1), samples=0)
-    with pytest.raises(ValueError, match="temperature must be finite"):
-        model.sample(2, temperature=0.0)
-    with pytest.raises(ValueError, match="n must be at least 0"):
-        model.sample(-1)
-    assert model.log_likelihood(x[:0], labels())[0].shape == (0,)
-    assert model.sample(0, labels()).shape == (0, 1, 8, 8)
     with pytest.raises(ValueError, match=r"^dataset: .*neither labels nor attributes.*model=vae"):
         cvae(DataSpec(shape=(1, 8, 8), levels=17))
     for setting, value in (("latent_dim", 0), ("hidden", []), ("network", "unet"), ("mixtures", 0)):
