@@ -9,12 +9,15 @@ import shlex
 import pytest
 from running import TESTS
 
+from gentrain.arguments import prepared
 from gentrain.composing import composed
 from gentrain.config import conform, options
 from gentrain.contracts import capabilities, latents
 from gentrain.schemas import SCHEMAS
 
 ROOT = TESTS.parent
+#: Keys whose values are paths, which may hold what the parser of overrides does not know.
+PATHS = ("images", "ckpt", "out", "known", "resume", "init", "run_dir", "dataset.root")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text() for page in PAGES}
 
@@ -59,10 +62,7 @@ def test_commands_can_be_typed(name: str, words: list[str]) -> None:
     overrides = [word for word in rest if not word.startswith("-")]
     if "-m" in rest:  # the first job of a sweep
         overrides = [re.sub(r"=([^,\[]*),.*", r"=\1", override) for override in overrides]
-    if verb in ("reconstruct", "interpolate", "complete", "arithmetic"):  # as the command line quotes paths
-        overrides = [re.sub(r"^(images=)(.*)", r"\1'\2'", override) for override in overrides]
-    overrides = [f"{key}='{value}'" if "~" in value else f"{key}={value}" for key, _, value in
-                 (override.partition("=") for override in overrides)]  # fmt: skip
+    overrides = [prepared(override, PATHS, sweep=False) for override in overrides]
     conform(SCHEMAS[verb], composed(verb, overrides, []))
 
 

@@ -29,7 +29,8 @@ class Metric:
 
     measure: (loaded, config) -> what it found; called without gradients, everything freshly seeded.
     needs: the capability that a model must have; what: that in a few words.
-    why: the keys of `lacks` under which a model may say why it has not, the nearest first.
+    why: the keys of `lacks` under which a model may say why it has not, the nearest first; under that a model
+        that has what is needed may refuse, too.
     labelled: whether the data must have labels.
     asked: whether it is measured only where `metrics` names it.
     """
@@ -43,7 +44,7 @@ class Metric:
 
     def lack(self, model: GenerativeModel) -> str | None:
         """Why `model` cannot have this metric; None where it can."""
-        if not isinstance(model, self.needs):
+        if not isinstance(model, self.needs) or any(key in model.lacks for key in self.why[:1]):
             reason = next((model.lacks[key] for key in self.why if key in model.lacks), None)
             return f"has no {self.what}" + (f" ({reason})" if reason else "")
         if self.labelled and model.spec.classes is None:
