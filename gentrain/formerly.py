@@ -47,7 +47,7 @@ def settings_of_now(settings: Mapping[str, Any]) -> Settings:
         return plain
     for beginning, later in LATER.items():
         if target.startswith(beginning):
-            plain = {**later, **plain}
+            plain |= {key: value for key, value in later.items() if key not in plain}
     if target not in TARGETS:
         return plain
     now, renew = TARGETS[target]

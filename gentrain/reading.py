@@ -40,8 +40,12 @@ def read_config(text: str, path: Path) -> DictConfig:
     if not isinstance(plain, DictConfig):
         raise UserError(f"{path}: its configuration is no mapping")
     for section in ("model", "dataset"):
+        if OmegaConf.is_interpolation(plain, section):  # refused, where it is resolved
+            continue
         if isinstance(node := plain.get(section), DictConfig):
-            plain[section] = settings_of_now(OmegaConf.to_container(node, resolve=False))  # type: ignore[arg-type]
+            before: Any = OmegaConf.to_container(node, resolve=False)
+            if (now := settings_of_now(before)) != before:
+                plain[section] = now
     try:
         return conform(TrainConfig, plain)
     except UserError as error:

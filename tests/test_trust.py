@@ -14,9 +14,9 @@ import gentrain as package
 from gentrain.errors import UserError
 
 MODEL = """
-from gentrain.models.autoencoder.vae import MLPVAE
+from gentrain.models.autoencoder.vae import VAE
 
-class Mine(MLPVAE):
+class Mine(VAE):
     pass
 """
 CONFIG = """# @package _global_
