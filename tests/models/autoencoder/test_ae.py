@@ -96,10 +96,8 @@ def test_images_and_latents(network):
     model = ae(network, spec)
     z = model.images_to_latents(images(spec, 4))
     assert z.shape == (4, model.latent_dim) == (4, 3)
-    assert not z.requires_grad
     made = model.latents_to_images(z)
     assert (made.dtype, made.shape) == (torch.uint8, (4, *spec.shape))
-    assert model.latents_to_images(z[:0]).shape == (0, *spec.shape)
 
 
 def test_values_beyond_the_range_are_cut_not_wrapped():
@@ -123,12 +121,7 @@ def test_it_survives(network):
     survives(lambda: ae(network), Batch(images(DIGITS, 8)))
 
 
-def test_wrong_inputs_and_settings_are_refused():
-    model = ae()
-    with pytest.raises(ValueError, match=r"latents must be \[B, 3\], found \[2, 4\]"):
-        model.latents_to_images(torch.zeros(2, 4))
-    with pytest.raises(ValueError, match="images must be uint8"):
-        model.images_to_latents(torch.zeros(1, 1, 8, 8))
+def test_wrong_settings_are_refused():
     for setting, value in (("latent_dim", 0), ("hidden", [0]), ("activation", "sine")):
         with pytest.raises(ValueError, match=rf"model\.{setting}.*found"):
             ae(**{setting: value})

@@ -1,81 +1,24 @@
-import copy
-import itertools
 import math
+from functools import partial
 
 import pytest
 import torch
+from enumerating import all_images, images, vivid
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from latent_variables import CONV, DIGITS, TINY, integrated_log_p, vae
 from sklearn.datasets import load_digits
 from torch import nn
 from torch.distributions import Independent, Normal, kl_divergence
 
-from gentrain.contracts import Batch, DataSpec, chunks
+from gentrain.contracts import Batch, DataSpec
 from gentrain.layers.gaussian import LOG_SIGMA_BOUND
-from gentrain.models.autoencoder.vae import VAE
 
-DIGITS = DataSpec(shape=(1, 8, 8), levels=17)
-TINY = DataSpec(shape=(1, 2, 2), levels=2)
-
-
-def conv_vae(spec=DIGITS, **settings):
-    defaults = {
-        "latent_dim": 3,
-        "channels": [4, 6],
-        "hidden": 8,
-        "activation": "silu",
-        "dropout": 0.0,
-        "likelihood": "auto",
-        "mixtures": 2,
-        "sample_pixels": False,
-    }
-    return VAE(spec, **{"network": "conv"} | defaults | settings)
-
-
-def mlp_vae(spec=DIGITS, **settings):
-    defaults = {
-        "latent_dim": 3,
-        "hidden": [8, 7],
-        "activation": "tanh",
-        "likelihood": "auto",
-        "mixtures": 2,
-        "sample_pixels": False,
-    }
-    return VAE(spec, **{"network": "mlp", "channels": [], "dropout": 0.0} | defaults | settings)
+conv_vae = partial(vae, base=CONV)
+mlp_vae = partial(vae, hidden=[8, 7])
 
 
 BOTH = pytest.mark.parametrize("build", [conv_vae, mlp_vae])
-
-
-def images(spec, n, seed=0):
-    g = torch.Generator().manual_seed(seed)
-    return torch.randint(0, spec.levels, (n, *spec.shape), generator=g, dtype=torch.uint8)
-
-
-def all_images(spec):
-    every = itertools.product(range(spec.levels), repeat=spec.dims)
-    return torch.tensor(list(every), dtype=torch.uint8).view(-1, *spec.shape)
-
-
-def vivid(model, gain=3.0):
-    """The model in float64 with larger weights, so that p(x|z) and q(z|x) depend on their conditions."""
-    model = model.double()
-    with torch.no_grad():
-        for p in model.parameters():
-            p.mul_(gain).add_(0.3 * torch.randn_like(p))
-    return model
-
-
-def integrated_log_p(model, x):
-    """log p(x) with one latent dimension, by the trapezoidal rule."""
-    z = torch.linspace(-12, 12, 6001, dtype=torch.float64)
-    log_joint = torch.stack(
-        [
-            model.decode(z[:, None]).log_prob(one.expand(len(z), *one.shape)) + Normal(0.0, 1.0).log_prob(z)
-            for one in x
-        ]
-    )  # [B, 6001]
-    return torch.logsumexp(log_joint, 1) + math.log(z[1] - z[0])
 
 
 # The paper's mathematics
@@ -117,16 +60,6 @@ def test_kl_is_the_closed_form_and_its_monte_carlo_estimate():
     assert ((ratio.mean(0) - kl).abs() < 5 * ratio.std(0) / len(z) ** 0.5).all()
 
 
-@BOTH
-def test_every_parameter_gets_a_gradient(build):
-    torch.manual_seed(0)
-    model = build()
-    model.loss(Batch(images(DIGITS, 8)), 0)[0].backward()
-    for name, p in model.named_parameters():
-        assert p.grad is not None, name
-        assert p.grad.abs().sum() > 0, name
-
-
 def test_gradients_through_the_draw_equal_finite_differences():
     torch.manual_seed(0)
     model = vivid(mlp_vae(TINY, latent_dim=1, hidden=[3]), gain=1.0)
@@ -163,71 +96,6 @@ def test_the_probabilities_of_all_images_sum_to_one(levels, likelihood):
         p_x_given_z = model.decode(torch.full((len(x), 1), z)).log_prob(x).exp()
         assert p_x_given_z.sum().item() == pytest.approx(1, abs=1e-10)
         assert p_x_given_z.max() > 2 / len(x)  # not uniform
-    with torch.no_grad():
-        assert integrated_log_p(model, x).exp().sum().item() == pytest.approx(1, abs=1e-8)
-
-
-def test_bounds_rise_with_samples_and_stay_below_the_integral():
-    torch.manual_seed(2)
-    model = vivid(mlp_vae(TINY, latent_dim=1), gain=2.0)
-    x = images(TINY, 3, seed=5)
-    repeats = 4000
-    many = x.repeat_interleave(repeats, 0)
-    log_p = integrated_log_p(model, x).detach()
-    means, errors = [], []
-    for k in (None, 1, 5, 50):
-        bound, kind = model.log_likelihood(many, samples=k)
-        assert kind == ("ELBO" if k is None else f"IWAE-{k}")
-        bound = bound.view(3, repeats)
-        means.append(bound.mean(1))
-        errors.append(bound.std(1) / repeats**0.5)
-    elbo, one, five, fifty = means
-    # One sample gives the ELBO, whether its KL is in closed form or drawn.
-    assert ((elbo - one).abs() < 5 * (errors[0] + errors[1])).all()
-    assert (one + 5 * errors[1] < five).all()
-    assert (five + 5 * errors[2] < fifty).all()
-    assert (fifty < log_p + 5 * errors[3]).all()
-    tight, _ = model.log_likelihood(x, samples=200_000)
-    torch.testing.assert_close(tight, log_p, atol=0.03, rtol=0)
-
-
-@pytest.mark.parametrize("pairs", [1, 3, 10, 1000])
-def test_chunks_are_bounded_and_change_nothing(monkeypatch, pairs):
-    torch.manual_seed(0)
-    model = mlp_vae(TINY, latent_dim=1)
-    monkeypatch.setattr(model, "at_once", lambda *_, **__: pairs)
-    x = images(TINY, 7)
-    log_w = torch.randn(23, 7)
-    used = torch.zeros(7, dtype=torch.int64)  # how many weights of each image are drawn
-
-    def fixed(piece, q, k):
-        assert k * len(piece) <= max(pairs, 1)
-        torch.testing.assert_close(q.mean, model.encode(piece).mean)
-        start = next(i for i in range(7) if used[i] < 23)
-        at = slice(start, start + len(piece))
-        rows = log_w[used[start] : used[start] + k, at]
-        used[at] += k
-        return rows
-
-    monkeypatch.setattr(model, "log_weights", fixed)
-    found, kind = model.log_likelihood(x, samples=23)
-    assert kind == "IWAE-23"
-    assert (used == 23).all()
-    torch.testing.assert_close(found, log_w.logsumexp(0) - math.log(23))
-    monkeypatch.undo()
-    decoded = []
-    model.decoder.register_forward_hook(lambda _m, _i, output: decoded.append(len(output)))
-    monkeypatch.setattr(model, "at_once", lambda *_, **__: pairs)
-    for work in (
-        lambda: model.log_likelihood(x, samples=23),
-        lambda: model.log_likelihood(x),
-        lambda: model.sample(40),
-        lambda: model.latents_to_images(torch.randn(40, 1)),
-    ):
-        decoded.clear()
-        work()
-        assert max(decoded) <= pairs
-        assert sum(decoded) in (7, 40, 7 * 23)
 
 
 @settings(max_examples=25, deadline=None)
@@ -269,99 +137,13 @@ def test_the_bound_is_that_of_the_log_weights_of_the_same_noise(
     torch.testing.assert_close(found, expected.detach(), rtol=1e-10, atol=1e-10)
 
 
-def test_chunks_of_importance_samples_stay_in_the_caches_of_a_cpu(monkeypatch):
-    torch.manual_seed(0)
-    model = mlp_vae()
-    seen = []
-    model.decoder.register_forward_hook(lambda _m, _i, output: seen.append(len(output)))
-    x = images(DIGITS, 3)
-    monkeypatch.setattr(chunks, "CACHE_BYTES", 1)
-    model.log_likelihood(x, samples=500)  # measured
-    seen.clear()
-    model.log_likelihood(x, samples=500)
-    assert max(seen) == chunks.MIN_AT_ONCE
-    assert sum(seen) == 1500
-    monkeypatch.setattr(chunks, "CACHE_BYTES", 10**9)
-    model._at_once.clear()
-    model.log_likelihood(x, samples=500)
-    assert max(seen) > 100
-
-
-def test_chunked_estimates_have_the_same_distribution(monkeypatch):
-    torch.manual_seed(0)
-    model = vivid(mlp_vae(TINY, latent_dim=1), gain=2.0)
-    many = images(TINY, 1).repeat(2000, 1, 1, 1)
-    whole, _ = model.log_likelihood(many, samples=6)
-    monkeypatch.setattr(model, "at_once", lambda *_, **__: 2)  # two pairs at a time
-    parts, _ = model.log_likelihood(many[:600], samples=6)
-    error = (whole.var() / 2000 + parts.var() / 600).sqrt()
-    assert (whole.mean() - parts.mean()).abs() < 5 * error
-    assert parts.std().item() == pytest.approx(whole.std().item(), rel=0.25)
-
-
 # Encoding, decoding, sampling
-
-
-@BOTH
-def test_types_and_shapes_of_what_commands_ask_for(build):
-    torch.manual_seed(0)
-    spec = DataSpec(shape=(2, 9, 11), levels=7)
-    model = build(spec)
-    x = images(spec, 4)
-    q = model.encode(x)
-    assert isinstance(q, Independent)
-    assert isinstance(q.base_dist, Normal)
-    assert (q.batch_shape, q.event_shape) == ((4,), (3,))
-    p = model.decode(torch.randn(4, 3))
-    assert (p.batch_shape, p.event_shape) == ((4,), spec.shape)
-    assert model.latent_dim == 3
-    assert model.latent_prior == "gaussian"
-    latents = model.images_to_latents(x)
-    assert torch.equal(latents, q.mean)
-    made = model.latents_to_images(latents)
-    assert made.shape == x.shape
-    assert made.dtype == torch.uint8
-    assert torch.equal(made, model.decode(latents).mean.round().to(torch.uint8))
-    drawn = model.sample(5)
-    assert drawn.shape == (5, *spec.shape)
-    assert drawn.dtype == torch.uint8
-    assert drawn.max() < 7
-    assert model.sample(0).shape == (0, *spec.shape)
 
 
 def test_two_levels_are_split_at_a_half():
     model = mlp_vae(TINY)
     z = torch.randn(50, 3)
     assert torch.equal(model.latents_to_images(z), (model.decode(z).mean > 0.5).to(torch.uint8))
-
-
-def test_pixels_drawn_follow_the_model():
-    torch.manual_seed(0)
-    model = vivid(mlp_vae(TINY, latent_dim=1, sample_pixels=True), gain=2.0)
-    n = 40_000
-    drawn = model.sample(n)
-    x = all_images(TINY)
-    p = integrated_log_p(model, x).exp().detach()
-    seen = (drawn[:, None] == x).flatten(2).all(2).double().mean(0)
-    assert ((seen - p).abs() < 5 * (p * (1 - p) / n).sqrt() + 1e-9).all()
-    assert p.max() > 2 * p.median()
-
-
-def test_temperature_scales_the_latents():
-    model = mlp_vae()
-    for temperature in (0.1, 1.0, 2.5):
-        seen = []
-        hook = model.decoder.register_forward_hook(lambda _m, inputs, _o, seen=seen: seen.append(inputs[0]))
-        model.sample(4000, temperature=temperature)
-        hook.remove()
-        z = torch.cat(seen)
-        assert z.std().item() == pytest.approx(temperature, rel=0.05)
-
-
-@pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan, math.inf])
-def test_a_temperature_out_of_range_is_refused(temperature):
-    with pytest.raises(ValueError, match="temperature must be finite and above 0"):
-        mlp_vae().sample(1, temperature=temperature)
 
 
 # Construction
@@ -417,48 +199,7 @@ def test_settings_out_of_range_are_named(build, setting, value):
         build(**{setting: value})
 
 
-# Other precisions, copies
-
-
-@BOTH
-def test_double_copies_and_evaluation(build):
-    torch.manual_seed(0)
-    model = build().double().eval()
-    twin = copy.deepcopy(model)
-    x = images(DIGITS, 3)
-    outputs = []
-    for m in (model, twin):
-        torch.manual_seed(2)
-        outputs.append([m.loss(Batch(x), 0)[0], m.log_likelihood(x, samples=3)[0], m.sample(2)])
-        assert m.decode(torch.zeros(2, 3)).mean.dtype == torch.float64  # float32 latents are widened
-    for a, b in zip(*outputs, strict=True):
-        assert torch.equal(a, b)
-    assert outputs[0][0].dtype == outputs[0][1].dtype == torch.float64
-    with torch.no_grad():
-        for p in twin.parameters():
-            p.zero_()
-    torch.manual_seed(2)
-    assert torch.equal(model.loss(Batch(x), 0)[0], outputs[0][0])
-
-
-@BOTH
-@pytest.mark.parametrize("levels", [2, 17])
-def test_under_autocast_both_terms_are_float32(build, levels):
-    torch.manual_seed(0)
-    spec = DataSpec(shape=(1, 8, 8), levels=levels)
-    model = build(spec)
-    x = images(spec, 16)
-    torch.manual_seed(1)
-    full, _ = model.loss(Batch(x), 0)
-    torch.manual_seed(1)
-    with torch.autocast("cpu", torch.bfloat16):
-        half, terms = model.loss(Batch(x), 0)
-        q = model.encode(x)
-    assert q.mean.dtype == q.stddev.dtype == torch.float32
-    assert half.dtype == terms["kl"].dtype == terms["reconstruction"].dtype == torch.float32
-    assert half.item() == pytest.approx(full.item(), rel=0.01)
-    half.backward()
-    assert all(p.grad.isfinite().all() for p in model.parameters())
+# Training
 
 
 def test_wild_encoder_outputs_stay_finite_and_a_bound():
