@@ -82,9 +82,10 @@ def test_a_model_that_inherits_is_composed(gentrain: Callable[..., Ended], workp
     Path("own/model").mkdir(parents=True)
     head = "# @package _global_\ndefaults: [vae_mlp, _self_]\n"
     Path("own/model/heir.yaml").write_text(head + "model: {latent_dim: 3}\n")
-    Path("own/model/bare.yaml").write_text("_target_: gentrain.models.autoencoder.vae.MLPVAE\n")
+    for name, cls in (("bare", "VAE"), ("former", "MLPVAE")):  # as it was called before, too
+        Path(f"own/model/{name}.yaml").write_text(f"_target_: gentrain.models.autoencoder.vae.{cls}\n")
     shown = table(gentrain("list", "--config-dir", "own"))
-    assert shown["heir"] == shown["bare"] == shown["vae_mlp"]
+    assert shown["heir"] == shown["bare"] == shown["former"] == shown["vae_mlp"]
 
 
 def test_the_next_command_is_not_of_ones_own_model(gentrain: Callable[..., Ended], workplace: Path) -> None:
@@ -104,7 +105,7 @@ def test_the_next_command_is_not_of_ones_own_model(gentrain: Callable[..., Ended
         ("model: [", "mine.yaml"),
         ("- a", "mine.yaml"),
         ("# @package _global_\nmodel: {_target_: os.system}", "os.system"),
-        ("model: {_target_: gentrain.models.autoencoder.vae.MLPVAE}", "@package _global_"),
+        ("model: {_target_: gentrain.models.autoencoder.vae.VAE}", "@package _global_"),
     ],
 )
 def test_a_file_of_ones_own_that_is_no_model(

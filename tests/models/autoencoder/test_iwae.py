@@ -1,4 +1,3 @@
-
 import pytest
 import torch
 from enumerating import images, vivid
