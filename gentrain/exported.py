@@ -16,7 +16,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -99,7 +99,7 @@ def packed(model: nn.Module, dtype: str, without: tuple[str, ...] = ()) -> bytes
         # Tied weights share their memory, which safetensors refuses.
         name: value.detach().cpu().to(DTYPES[dtype] if value.is_floating_point() else value.dtype).clone()
         for name, value in model.state_dict().items()
-        if not _within(name, without)
+        if not within(name, without)
     }
     if (bad := _not_a_number(weights)) is not None:
         raise UserError(
@@ -271,7 +271,7 @@ def stripped(model: nn.Module, without: tuple[str, ...], may: tuple[str, ...], f
 def filled(state: Mapping[str, Any], model: nn.Module, may: tuple[str, ...]) -> dict[str, Tensor]:
     """The weights of `state`, with those of `model` itself where the export left them out."""
     without = tuple(name for name in state.get("without", ()) if name in may)
-    own = {name: value for name, value in model.state_dict().items() if _within(name, without)}
+    own = {name: value for name, value in model.state_dict().items() if within(name, without)}
     return {**own, **state["model"]}
 
 
@@ -323,7 +323,7 @@ def _hold(config: Mapping[str, Any], key: str, kind: type, path: Path) -> None:
         raise UserError(f"{path} is not of a complete export: found {found} as its {key}")
 
 
-def _within(name: str, modules: tuple[str, ...]) -> bool:
+def within(name: str, modules: Sequence[str]) -> bool:
     """Whether the weight `name` is of one of `modules`."""
     return any(name.startswith(f"{module}.") for module in modules)
 

@@ -67,12 +67,14 @@ def known_part(known: str, shape: tuple[int, int, int]) -> Tensor:
         UserError: neither a part's name nor a mask of the images' size, or one with nothing to do.
     """
     _, height, width = shape
-    rows, columns = torch.arange(height)[:, None], torch.arange(width)
-    centre = (rows >= height // 4) & (rows < height - height // 4)
+    columns = torch.arange(width)
+    # A sound has one row, and its beginning for a top.
+    down, rows = (width, columns) if height == 1 else (height, torch.arange(height)[:, None])
+    centre = (rows >= down // 4) & (rows < down - down // 4)
     centre = centre & (columns >= width // 4) & (columns < width - width // 4)
     parts = {
-        "top": rows < height // 2,
-        "bottom": rows >= (height + 1) // 2,
+        "top": rows < down // 2,
+        "bottom": rows >= (down + 1) // 2,
         "left": columns < width // 2,
         "right": columns >= (width + 1) // 2,
         "centre": centre,

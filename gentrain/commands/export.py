@@ -22,7 +22,6 @@ from gentrain.config import conform
 from gentrain.contracts import GenerativeModel, LatentsToImages, Samples
 from gentrain.errors import UserError
 from gentrain.files import expanded, write_text
-from gentrain.formerly import settings_of_now
 from gentrain.images import draw_png, grid
 from gentrain.schemas import ExportConfig
 from gentrain.training import provenance
@@ -104,12 +103,8 @@ def make(
 
 def count(model: GenerativeModel, without: Sequence[str]) -> int:
     """Numbers in the weights, but those of the submodules in `without`."""
-    kept = {
-        name: value
-        for name, value in model.state_dict().items()
-        if not any(name.startswith(f"{module}.") for module in without)
-    }
-    return sum(value.numel() for value in kept.values())
+    weights = model.state_dict().items()
+    return sum(value.numel() for name, value in weights if not exported.within(name, without))
 
 
 def described(loaded: Loaded, weights: Mapping[str, Any], averaged: bool) -> dict[str, Any]:
@@ -126,7 +121,7 @@ def described(loaded: Loaded, weights: Mapping[str, Any], averaged: bool) -> dic
     return {
         "format": exported.FORMAT,
         "gentrain": __version__,
-        "model": settings_of_now(model),
+        "model": model,
         "spec": loaded.model.spec.to_dict(),
         "step": loaded.step,
         "averaged": averaged,

@@ -291,6 +291,8 @@ def entry(target: DictConfig, obtained: float, figures: Mapping[str, Any], figur
 
 def estimator(split: str, figures: Mapping[str, Any]) -> str:
     """What a figure is of: "IWAE-5000, mnist test, 10,000 images, 2 levels, binarize=dynamic"."""
+    if "estimator" in figures:  # of what is no split of the data
+        return str(figures["estimator"])
     parts = [figures.get("kind"), " ".join(filter(None, [figures.get("dataset"), split]))]
     if images := figures.get("images"):
         parts.append(f"{images:,} images")

@@ -204,15 +204,6 @@ def named_batch(images: str | None, loaded: Loaded, config: DictConfig) -> Batch
     return batch.map(lambda part: part.to(device_of(loaded)))
 
 
-def named_images(images: str | None, loaded: Loaded, config: DictConfig) -> Tensor:
-    """The images of `named_batch`, uint8 [B, C, H, W].
-
-    Raises:
-        UserError: as there.
-    """
-    return named_batch(images, loaded, config).x
-
-
 def listed(key: str, value: Any, what: str) -> list[Any]:
     """The items of `key=[...]`; none where it is null.
 

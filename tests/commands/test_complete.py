@@ -19,6 +19,7 @@ import gentrain as package
 from gentrain.api import compose_train
 from gentrain.building import build_source
 from gentrain.cli import main
+from gentrain.commands.complete import known_part
 from gentrain.contracts import Completes, DataSpec
 from gentrain.images import to_display
 
@@ -216,3 +217,9 @@ def test_a_model_has_nothing_to_note_unless_it_says_so() -> None:
         pass
 
     assert Model(DataSpec((1, 2, 2))).note(torch.zeros(1, 1, 2, 2, dtype=torch.bool)) is None
+
+
+def test_the_top_of_a_sound_is_its_beginning() -> None:
+    for known, given in (("top", [1, 1, 1, 0, 0, 0, 0]), ("bottom", [0, 0, 0, 0, 1, 1, 1])):
+        assert known_part(known, (1, 1, 7))[0, 0].int().tolist() == given
+    assert known_part("top", (1, 4, 2))[0].int().tolist() == [[1, 1], [1, 1], [0, 0], [0, 0]]

@@ -70,7 +70,9 @@ def measure(loaded: Loaded, config: DictConfig) -> Measured:
         "train_images": judge.train_images,
         "test_images": judge.test_images,
     }
-    figures = {**asdict(found), "max_entropy": most, "labels": names, **judged}
+    dataset = loaded.config.names.dataset or data.name
+    estimator = f"{found.images:,} samples, seen by a classifier of {dataset}"
+    figures = {**asdict(found), "max_entropy": most, "labels": names, **judged, "estimator": estimator}
     return Measured(lines, figures, f"eval_classifier_{config.n}.json")
 
 

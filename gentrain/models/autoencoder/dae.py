@@ -122,24 +122,14 @@ class DAE(Samples, ImagesToLatents):
 
     # Capabilities
 
-    def sample(
-        self,
-        n: int,
-        temperature: float = 1.0,
-        *,
-        condition: Tensor | None = None,
-        label: Tensor | None = None,
-    ) -> Tensor:
-        """`n` images, uint8 [n, C, H, W], from as many chains of `chain_steps` steps that start from noise.
+    def _sample(self, n: int, temperature: float, *y: Tensor) -> Tensor:
+        """The ends of as many chains of `chain_steps` steps, which start from noise.
 
         Raises:
-            ValueError: as in `Samples.sample`; a temperature other than 1.
+            ValueError: a temperature other than 1.
         """
         if temperature != 1:
             raise ValueError(f"temperature must be 1, found {temperature}: the chain has no latent noise")
-        return super().sample(n, condition=condition, label=label)
-
-    def _sample(self, n: int, temperature: float, *y: Tensor) -> Tensor:
         return self._chain(n, self.chain_steps)
 
     def _measure_sample(self, n: int, *y: Tensor) -> object:

@@ -148,10 +148,11 @@ class Autoregressive(Samples, HasLikelihood, Completes):
         return type(self).incremental is not Autoregressive.incremental and self.order is None
 
     def _measure_sample(self, n: int, *y: Tensor) -> object:
-        """The first two rows: drawing the others takes the same memory again."""
+        """The first two rows, or columns of a sound: drawing the others takes the same memory again."""
         noise = self._noise(n)
         if self._in_steps:
-            return noise, self._drawn(noise[:, :, :2], 1.0, *y)
+            first = noise[..., :2] if self.spec.shape[1] == 1 else noise[:, :, :2]
+            return noise, self._drawn(first, 1.0, *y)
         return noise, self.params(2 * noise - 1, *y)
 
     def _measure_complete(self, x: Tensor, known: Tensor, *y: Tensor) -> object:

@@ -166,32 +166,41 @@ def batch(n: int = 6) -> Batch:
 
 @every_model
 def test_a_turn_moves_its_own_players_alone(name: str) -> None:
-    """Parameters, gradients and buffers, spectral norm's vectors among them."""
-    model = made(name).train()
-    assert [turn.name for turn in model.turns()] == ["discriminator", "generator"]
-    for turn in model.turns():
-        own = {id(p) for p in turn.parameters()}
-        before = copy.deepcopy(model.state_dict())
-        model.zero_grad()
-        others = [p for p in model.parameters() if id(p) not in own]
-        for p in others:
-            p.requires_grad_(False)
-        loss, terms = turn.loss(batch(), 0)
-        loss.backward()  # type: ignore[no-untyped-call]
-        for p in others:
-            p.requires_grad_(True)
-            assert p.grad is None
-        assert all(p.grad is not None and p.grad.isfinite().all() for p in turn.parameters())
-        assert all(not value.requires_grad or value.ndim == 0 for value in terms.values())
-        nets = {id(net) for net in turn.nets}
-        for module_name, module in model.named_children():
-            if id(module) in nets:
-                continue
-            for key, value in module.state_dict().items():
-                assert torch.equal(value, before[f"{module_name}.{key}"]), (
-                    f"{turn.name} moved {module_name}.{key}"
-                )
-        assert turn.double_backward == (model.objective.penalised and turn.name == "discriminator")
+    """Gradients, parameters and buffers, spectral norm's vectors among them, over an optimiser's step.
+
+    Frozen as the trainer freezes the other player; and in the discriminator's turn not frozen: nothing of the
+    loss reaches what made the fakes.
+    """
+    penalised = {"wgan_gp", "of classes, wgan_gp", "spectral, wgan_gp"}
+    for index, turn_name in enumerate(("discriminator", "generator")):
+        for freeze in (True, False) if turn_name == "discriminator" else (True,):
+            model = made(name).train()
+            turn = model.turns()[index]
+            assert turn.name == turn_name
+            assert turn.double_backward == (turn_name == "discriminator" and name in penalised)
+            own = {id(p) for p in turn.parameters()}
+            nets = {id(module) for net in turn.nets for module in net.modules()}
+            before = copy.deepcopy(model.state_dict())
+            others = [p for p in model.parameters() if id(p) not in own]
+            for p in others:
+                p.grad = torch.full_like(p, 7.0)
+                p.requires_grad_(not freeze)
+            loss, _ = turn.loss(batch(), 0)
+            loss.backward()  # type: ignore[no-untyped-call]
+            assert all(torch.equal(p.grad, torch.full_like(p, 7.0)) for p in others if p.grad is not None)
+            assert all(p.grad is not None and p.grad.isfinite().all() for p in turn.parameters())
+            assert sum(float(p.grad.abs().sum()) for p in turn.parameters() if p.grad is not None) > 0
+            torch.optim.SGD(turn.parameters(), lr=0.1).step()
+            moved = {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
+            mine = {
+                f"{place}.{key}"
+                for place, module in model.named_modules()
+                if id(module) in nets
+                for named in (module.named_parameters(recurse=False), module.named_buffers(recurse=False))
+                for key in dict(named)
+            }
+            assert moved
+            assert moved <= mine, moved - mine
 
 
 @every_model
@@ -249,6 +258,13 @@ def test_the_condition_is_used(name: str) -> None:
             p.mul_(3)
     images = model.latents_to_images(z, condition=torch.arange(3))
     assert not torch.equal(images[0], images[1])
+    seen: list[Tensor] = []
+    model.generator.register_forward_hook(lambda _m, inputs, _o: seen.append(inputs[1]))
+    model.sample(4, condition=torch.tensor(2))
+    assert seen[-1].tolist() == [2, 2, 2, 2]
+    x = torch.rand(1, 1, 8, 8).expand(3, -1, -1, -1)
+    judged = model.judged((x, torch.arange(3)))
+    assert len(judged.unique()) == 3, "the discriminator looks at it too"
     with pytest.raises(ValueError, match="label"):
         model.sample(2, condition=torch.tensor([0, 3]))
     with pytest.raises(ValueError, match="needs the label"):
