@@ -13,8 +13,13 @@ from PIL import Image
 from running import MODELS, Ended
 
 import gentrain as package
+from gentrain.api import compose_train
+from gentrain.building import build_source
+from gentrain.commands.interpolate import spherical
 from gentrain.commands.labels import label_of
+from gentrain.data.batches import images_at
 from gentrain.errors import UserError
+from gentrain.images import grid
 
 #: In the order of their numbers, as class folders are sorted.
 NAMES = ("1e1", "2", "3", "cat", "true", "two words")
@@ -90,3 +95,55 @@ def test_samples_of_a_label_by_name(gentrain: Callable[..., Ended], album: Path)
     assert Path("run/samples-2.png").is_file()
     moved = gentrain("arithmetic", "images=0", "plus=[cat]", "minus=[2]")
     assert moved.status == 0, moved.err
+
+
+def grid_of(path: str) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.array(picture)
+
+
+def test_every_command_takes_the_images_own_labels_or_the_one_that_is_typed(
+    gentrain: Callable[..., Ended], workplace: Path
+) -> None:
+    few = ["train.steps=60", "train.sample_count=4", "optim.main.lr=0.01", "run_dir=run"]
+    assert gentrain("train", *MODELS["cvae"], "dataset=digits", *few).status == 0
+    model: Any = package.load("run")
+    data = build_source(compose_train(["dataset=digits"]).dataset).load()
+    batch = images_at(data, data.test, [0, 1, 2, 3], 0)
+    assert batch.label is not None
+    z = model.images_to_latents(batch.x, condition=batch.label)
+    columns = 4
+    weights = torch.linspace(0, 1, columns)
+    rows = [spherical(a, b, weights) for a, b in zip(z[::2], z[1::2], strict=True)]
+    firsts = batch.label[::2].repeat_interleave(columns)
+    for typed, condition in ((), firsts), (("label=3",), torch.tensor(3)):
+        done = gentrain("interpolate", "images=0,1,2,3", f"columns={columns}", "out=x.png", *typed)
+        assert done.status == 0, done.err
+        assert ("shown with the label of the first of each pair" in done.out) == (not typed)
+        expected = grid(model.latents_to_images(torch.cat(rows), condition=condition), 17, columns=columns)
+        assert np.array_equal(grid_of("x.png"), expected[0].numpy())
+    for command in (
+        ["reconstruct", "images=0,1,2"],
+        ["arithmetic", "images=0,1", "plus=[7]", "minus=[1]"],
+        ["arithmetic", "plus=[0]", "minus=[1]"],
+        ["arithmetic"],
+        ["interpolate"],
+    ):
+        shown = []
+        for typed in ([], ["label=3"], ["label=8"]):
+            done = gentrain(*command, *typed, "out=x.png", "seed=5")
+            assert done.status == 0, done.err
+            shown.append(grid_of("x.png"))
+        assert not np.array_equal(shown[1], shown[2]), command
+    latents = []
+    for typed in ([], ["label=3"]):
+        assert gentrain("encode", "out=z.npz", "images=0,1", *typed).status == 0
+        latents.append(np.load("z.npz")["latents"])
+    assert np.allclose(latents[0], z[:2].numpy(), atol=1e-5)
+    assert not np.allclose(latents[0], latents[1])
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save("file.png")
+    for verb in ("reconstruct", "encode"):
+        refused = gentrain(verb, "images=file.png")
+        assert refused.status == 2
+        assert "needs the label of every image" in refused.one_line()
+        assert gentrain(verb, "images=file.png", "label=2").status == 0

@@ -262,6 +262,10 @@ def test_the_condition_is_used(name: str) -> None:
     model.generator.register_forward_hook(lambda _m, inputs, _o: seen.append(inputs[1]))
     model.sample(4, condition=torch.tensor(2))
     assert seen[-1].tolist() == [2, 2, 2, 2]
+    contest = model.contestants(batch())
+    assert torch.equal(contest.real[0], model.scaled(batch().x))
+    assert torch.equal(contest.real[1], batch().label)  # type: ignore[arg-type]
+    assert torch.equal(contest.fake[1], seen[-1]), "the label that it was made for"
     x = torch.rand(1, 1, 8, 8).expand(3, -1, -1, -1)
     judged = model.judged((x, torch.arange(3)))
     assert len(judged.unique()) == 3, "the discriminator looks at it too"
