@@ -23,11 +23,10 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 from gentrain.api import compose_train
-from gentrain.building import build_model, build_optimizer
+from gentrain.building import build_model, build_optimizer, build_source
 from gentrain.commands.assemble import build_updates
 from gentrain.contracts import Batch, DataSpec
 from gentrain.data.batches import Batches
-from gentrain.data.mnist import MNIST
 from gentrain.errors import GentrainError, UserError
 from gentrain.training.cpu import prepare
 from gentrain.training.distributed import World
@@ -63,17 +62,9 @@ def bench_data(arguments: argparse.Namespace) -> bool:
     reached = True
     for binarize, target in (("none", 10), ("dynamic", 5)):
         with tempfile.TemporaryDirectory() as cache:
-            source = MNIST(
-                root=str(root),
-                cache=cache,
-                validation=0,
-                split_seed=0,
-                binarize=binarize,
-                flip=False,
-                verify=True,
-                image_size=None,
-            )
-            data = source.load()
+            config = compose_train(["dataset=mnist", f"dataset.binarize={binarize}"]).dataset
+            config.root, config.cache = str(root), cache
+            data = build_source(config).load()
             batches = Batches(data, data.train, batch_size=BATCH, seed=0, device=torch.device("cpu"))
         ours = epochs_of(batches, 1 / (data.spec.levels - 1))
         draw = [torch.bernoulli] if binarize == "dynamic" else []
