@@ -125,7 +125,9 @@ def with_weights(result: dict[str, Any], checkpoint: Path) -> str | None:
     loaded, config = opened(checkpoint, "float32")
     if loaded.step != result["steps"]:
         return f"{checkpoint} is of step {loaded.step}, the figures are of step {result['steps']}"
-    result = {**result, "checkpoint": Run(checkpoint.parent.parent).step_file(loaded.step).name}
+    # The images are the experiment's, though they may have lain as a folder: so is their licence.
+    data = str(compose_train([f"experiment={name}"]).dataset._target_)
+    result = {**result, "checkpoint": Run(checkpoint.parent.parent).step_file(loaded.step).name, "data": data}
     without = tuple(loaded.model.training_only)
     content = exported.packed(loaded.model, "float32", without)
     if len(content) <= MOST:

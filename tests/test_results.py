@@ -7,7 +7,6 @@ import importlib.util
 import json
 import re
 import shutil
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from running import SUPPORT, TESTS, Ended, toy
+from running import SUPPORT, TESTS, Ended, quietly_in, toy
 
 from gentrain import exported
 from gentrain.api import compose_train, load_checkpoint
@@ -186,10 +185,7 @@ def test_what_is_not_kept(
 def run_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a short run of a toy, in another folder's name."""
     place = tmp_path_factory.mktemp("reproduced")
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        patch.chdir(place)
-        patch.setattr(warnings, "showwarning", warnings.showwarning)
+    with quietly_in(place):
         few = ["dataset=digits", "train.steps=3", "train.batch_size=16", "train.ema=0.5", "run_dir=run"]
         assert main(["train", *toy("toy_flow"), *few]) == 0
     return place / "run"

@@ -75,13 +75,13 @@ def written(
         config: what its config.json says.
         picture: the name of the file of samples, if there is one.
         license: as the user named it.
-        result: of a reproduction, which the weights gave.
+        result: of a reproduction, which the weights gave; its "data" names the class of its data set.
         graph: of an ONNX graph, its file, inputs and shapes.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     names, spec = config["run"]["names"], config["spec"]
-    data = licence_of(config["run"]["dataset"].get("_target_"))
+    data = licence_of((result or {}).get("data") or config["run"]["dataset"].get("_target_"))
     shape = [str(side) for side in spec["shape"]]
     environment = Environment(
         loader=PackageLoader("gentrain.commands", ""),

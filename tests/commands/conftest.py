@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import shlex
 import shutil
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from running import Ended
+from running import Ended, quietly_in
 
 from gentrain.cli import main
 
@@ -21,10 +20,7 @@ LITTLE = ["dataset=digits", "train.steps=20", "train.batch_size=32", "train.samp
 def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which both were trained."""
     place = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        patch.chdir(place)
-        patch.setattr(warnings, "showwarning", warnings.showwarning)  # put back afterwards
+    with quietly_in(place):
         small = ["model=vae_mlp", "model.hidden=[16]", "model.latent_dim=4", "run_dir=mlp"]
         assert main(["train", *small, *LITTLE]) == 0
         small = ["model=vae", "model.channels=[8]", "model.hidden=16", "model.latent_dim=4"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from running import Ended
+from running import Ended, quietly_in
 
 import gentrain as package
 from gentrain.api import compose_train
@@ -51,10 +50,7 @@ def drawn_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("drawn")
     small = ["model.channels=8", "model.depth=1", "model.first_kernel=3", "model.head_channels=8"]
     little = ["dataset=digits", "train.steps=5", "train.batch_size=16", "train.sample_count=2", "run_dir=run"]
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        patch.chdir(place)
-        patch.setattr(warnings, "showwarning", warnings.showwarning)  # put back afterwards
+    with quietly_in(place):
         assert main(["train", "model=pixelcnn", *small, *little]) == 0
     return place / "run"
 

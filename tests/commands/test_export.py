@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import pytest
 import safetensors.torch
 import torch
 import yaml
-from running import SUPPORT, Ended, toy
+from running import SUPPORT, Ended, quietly_in, toy
 
 import gentrain as package
 from gentrain import exported
@@ -38,11 +37,8 @@ TRUST = ("toys",)
 def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs `flow` and `gan`, their exports `flow-export` and `gan-export`."""
     place = tmp_path_factory.mktemp("exported")
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        patch.chdir(place)
+    with quietly_in(place) as patch:
         patch.syspath_prepend(str(SUPPORT))
-        patch.setattr(warnings, "showwarning", warnings.showwarning)
         for name in ("flow", "gan"):
             assert main(["train", *toy(f"toy_{name}"), *LITTLE, f"run_dir={name}"]) == 0
             assert main(["export", f"ckpt={name}", f"out={name}-export", "trust=toys", "n=4"]) == 0

@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,6 +86,16 @@ def stop_at(gentrain: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch, ste
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "one_step", stopping)
         return gentrain("train", *args)
+
+
+@contextmanager
+def quietly_in(place: Path) -> Iterator[pytest.MonkeyPatch]:
+    """Commands within run in the folder `place`, and what they warn of is not shown."""
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        patch.chdir(place)
+        patch.setattr(warnings, "showwarning", warnings.showwarning)  # which commands replace: put back
+        yield patch
 
 
 def wait_for(path: Path, process: subprocess.Popen[str], seconds: float = 60) -> None:
