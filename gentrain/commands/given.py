@@ -12,7 +12,7 @@ from torch import Tensor
 from gentrain.api import Loaded
 from gentrain.commands.labels import as_typed, label_of
 from gentrain.commands.trained import device_of, listed
-from gentrain.contracts import Batch, Conditional, DataSpec
+from gentrain.contracts import Batch, DataSpec
 from gentrain.errors import UserError, did_you_mean
 
 
@@ -32,7 +32,7 @@ def given(config: DictConfig, loaded: Loaded, typed: Sequence[str]) -> Tensor | 
     (key,) = keys
     value = KINDS[key](config, loaded.model.spec, typed)
     kind, model = loaded.config.names.model, loaded.model
-    if not isinstance(model, Conditional):
+    if model.condition is None:
         raise UserError(f"{key}: {kind} is a model of p(x), which takes none; a model that does: model=cvae")
     if model.condition.name != key:
         raise UserError(f"{key}: {kind} takes {model.condition.name}, say {model.condition.name}=")
@@ -46,7 +46,7 @@ def with_given(batch: Batch, loaded: Loaded, one: Tensor | None) -> Batch:
         UserError: there is neither, as for images from files.
     """
     model = loaded.model
-    if not isinstance(model, Conditional):
+    if model.condition is None:
         return batch
     name = model.condition.name
     if one is not None:
@@ -61,13 +61,14 @@ def with_given(batch: Batch, loaded: Loaded, one: Tensor | None) -> Batch:
 
 def lacks_own(batch: Batch, loaded: Loaded) -> bool:
     """Whether nothing is known of the images that the model takes."""
-    return isinstance(loaded.model, Conditional) and getattr(batch, loaded.model.condition.name) is None
+    condition = loaded.model.condition
+    return condition is not None and getattr(batch, condition.name) is None
 
 
 def for_each(loaded: Loaded, n: int, one: Tensor | None) -> Tensor | None:
     """What the model takes for `n` images that are drawn, [n, ...]: `one` for all, or all in turn."""
     model = loaded.model
-    if not isinstance(model, Conditional):
+    if model.condition is None:
         return None
     return model.condition.in_turn(n, device_of(loaded)) if one is None else one.expand(n, *one.shape)
 

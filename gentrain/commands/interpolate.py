@@ -15,7 +15,7 @@ from gentrain.commands.next import ckpt_argument, next_command
 from gentrain.commands.output import Output
 from gentrain.commands.trained import device_of, named_batch, open_model
 from gentrain.config import conform
-from gentrain.contracts import Batch, Conditional, ImagesToLatents, LatentsToImages
+from gentrain.contracts import Batch, ImagesToLatents, LatentsToImages
 from gentrain.errors import UserError
 from gentrain.images import grid
 from gentrain.schemas import InterpolateConfig
@@ -63,7 +63,7 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
             own = loaded.model.condition_in(named)
             ends, what = encoder.images_to_latents(batch.x, condition=own), "images"
             y = None if own is None else own[::2] if one is None else for_each(loaded, len(own) // 2, one)
-            if isinstance(loaded.model, Conditional) and own is not None and one is None:
+            if loaded.model.condition is not None and own is not None and one is None:
                 differ = not torch.equal(own[::2], own[1::2])
                 name = loaded.model.condition.name
                 what += f", shown with the {name} of the first of each pair" if differ else ""

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 
 from gentrain.contracts import EncodesDecodes, GenerativeModel, LatentsToImages
-from gentrain.contracts.condition import Conditional
 from gentrain.errors import Fault, UserError
 from gentrain.exported import GRAPH
 
@@ -98,7 +97,7 @@ def examples(model: Any, n: int) -> tuple[tuple[Tensor, ...], list[str]]:
     """`n` latents, and conditions where the model takes them, with the names of both."""
     like = next(model.parameters())
     z = torch.randn(n, model.latent_dim, dtype=like.dtype, device=like.device)
-    if not isinstance(model, Conditional):
+    if model.condition is None:
         return (z,), ["z"]
     return (z, model.condition.in_turn(n, like.device)), ["z", model.condition.name]
 

@@ -27,7 +27,6 @@ from gentrain.contracts.calling import (
     renamed,
     without_count,
 )
-from gentrain.contracts.condition import Conditional
 from gentrain.contracts.data import Batch, DataSpec
 from gentrain.contracts.model import GenerativeModel
 
@@ -124,7 +123,7 @@ class HasLikelihood(GenerativeModel, ABC):
             raise ValueError(f"samples must be a whole number of at least 1, found {samples}")
         y = self._checked(renamed(condition, label), len(x), needed=True)
         kind = self.likelihood_kind(samples)
-        if isinstance(self, Conditional):
+        if self.condition is not None:
             kind = f"{kind} given {self.condition.plural}"
         if not len(x):
             return self._like.new_zeros(0), kind

@@ -124,9 +124,13 @@ def conditions_of(spec: DataSpec) -> dict[str, Condition]:
 
 
 class Conditional(GenerativeModel):
-    """A model of p(x|y), y the first of `takes` that the data give.
+    """A model of p(x|y), y the first of `takes` that the data give; or of p(x), where a setting says so.
 
     Derive from it after the family's base, which calls its constructor with the DataSpec.
+
+    Args:
+        spec: what the images are.
+        conditional: whether the model takes a condition at all.
 
     Raises:
         ValueError: the data give none of them.
@@ -135,9 +139,9 @@ class Conditional(GenerativeModel):
     #: Names of conditions, the best first.
     takes: ClassVar[tuple[str, ...]] = ("label", "attributes")
 
-    def __init__(self, spec: DataSpec) -> None:
+    def __init__(self, spec: DataSpec, conditional: bool = True) -> None:
         super().__init__(spec)
-        self.condition = self.condition_of(spec)
+        self.condition = self.condition_of(spec) if conditional else None
 
     @classmethod
     def condition_of(cls, spec: DataSpec) -> Condition:
@@ -160,18 +164,20 @@ class Conditional(GenerativeModel):
         )
 
     def given(self, batch: Batch) -> tuple[Tensor, ...]:
-        """(y,), unchecked: nothing here waits for the device.
+        """(y,), unchecked: nothing here waits for the device; () of p(x).
 
         Raises:
             ValueError: the batch has none.
         """
+        if self.condition is None:
+            return super().given(batch)
         y = getattr(batch, self.condition.name)
         if y is None:
-            raise ValueError(self._lacking())
+            raise ValueError(self._lacking(self.condition.name))
         return (y,)
 
-    def _lacking(self) -> str:
-        name = self.condition.name
+    @staticmethod
+    def _lacking(name: str) -> str:
         return f"{name}: the model is one of p(x|{name}) and needs the {name} of every image"
 
     def _checked(self, condition: Tensor | None, n: int, needed: bool = False) -> tuple[Tensor, ...]:
@@ -180,10 +186,12 @@ class Conditional(GenerativeModel):
         Raises:
             ValueError: not one that the data have, or none where it is `needed`.
         """
+        if self.condition is None:
+            return super()._checked(condition, n, needed)
         device = self._like.device
         if condition is None:
             if needed:
-                raise ValueError(self._lacking())
+                raise ValueError(self._lacking(self.condition.name))
             return (self.condition.in_turn(n, device),)
         if tuple(condition.shape) == self.condition.shape:
             condition = condition.expand(n, *condition.shape)

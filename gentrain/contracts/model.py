@@ -5,13 +5,16 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from gentrain.contracts import chunks
 from gentrain.contracts.data import Batch, DataSpec
+
+if TYPE_CHECKING:
+    from gentrain.contracts.condition import Condition
 
 Loss = Callable[[Batch, int], tuple[Tensor, dict[str, Tensor]]]
 #: What "best" means: a likelihood, the loss on validation images, or nothing that could be compared.
@@ -76,6 +79,8 @@ class GenerativeModel(nn.Module, ABC):
     lacks: ClassVar[Mapping[str, str]] = {}
     #: Submodules that only training needs, such as a critic: an export may leave them out.
     training_only: ClassVar[tuple[str, ...]] = ()
+    #: What the model is given of each image; None: nothing, it is a model of p(x).
+    condition: Condition | None = None
 
     def __init__(self, spec: DataSpec) -> None:
         super().__init__()

@@ -108,7 +108,7 @@ def made(name: str, spec: DataSpec, seed: int = 0) -> Autoregressive:
 
 def given_label(model: Autoregressive, n: int, label: int = 1) -> dict[str, Tensor]:
     """The condition of `n` images, for a model that takes one."""
-    return {"condition": torch.full((n,), label)} if isinstance(model, Conditional) else {}
+    return {"condition": torch.full((n,), label)} if model.condition is not None else {}
 
 
 def number_of(x: Tensor, levels: int) -> Tensor:
