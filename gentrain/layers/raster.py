@@ -179,7 +179,7 @@ def draw(
     """
     n, channels, height, width = noise.shape
     # no_grad alone would keep track of views and versions, at every one of a great many small steps.
-    with torch.inference_mode(), torch.autocast(noise.device.type, enabled=False), _one_thread():
+    with torch.inference_mode(), torch.autocast(noise.device.type, enabled=False), one_thread():
         steps = network(Canvas(n, channels, width, noise))
         images = torch.zeros(height, width, channels, n, dtype=torch.uint8, device=noise.device)
         nothing = noise.new_empty(n, 0)
@@ -236,7 +236,7 @@ def draw_naively(
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """One thread on the CPU: a step is done before a second has woken, and waits where that has no core."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

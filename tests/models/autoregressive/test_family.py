@@ -19,7 +19,10 @@ from gentrain.layers.condition import ConditionVector
 from gentrain.layers.masked_conv import MaskedConv2d
 from gentrain.layers.raster import Canvas, Incremental
 from gentrain.models.autoregressive.autoregressive import Autoregressive
+from gentrain.models.autoregressive.fvbn import FVBN
+from gentrain.models.autoregressive.made import MADE
 from gentrain.models.autoregressive.pixelcnn import PixelCNN
+from gentrain.models.autoregressive.vector import OverVectors
 
 
 class Backwards(Autoregressive):
@@ -73,10 +76,15 @@ class OfLabels(PixelCNN, Conditional):
         return Steps()
 
 
+RASTER, RANDOM = ({"order": order, "order_seed": 0} for order in ("raster", "random"))
 SMALL = {"channels": 12, "depth": 2, "first_kernel": 7, "kernel": 3, "head_channels": 12}
 MODELS: dict[str, Callable[[DataSpec], Autoregressive]] = {
     "pixelcnn": lambda spec: PixelCNN(spec, **SMALL),
     "backwards": Backwards,
+    "fvbn": lambda spec: FVBN(spec, **RASTER),
+    "fvbn, random": lambda spec: FVBN(spec, **RANDOM),
+    "made": lambda spec: MADE(spec, hidden=[20, 30], activation="tanh", masks=1, **RANDOM),
+    "made, masks": lambda spec: MADE(spec, hidden=[30], activation="relu", masks=3, **RASTER),
     "of labels": lambda spec: OfLabels(spec, **SMALL),
 }
 every_model = pytest.mark.parametrize("name", MODELS)
@@ -103,7 +111,10 @@ def made(name: str, spec: DataSpec, seed: int = 0) -> Autoregressive:
                 layer.bias.add_(0.2 * torch.randn_like(layer.bias))
             if isinstance(layer, nn.Sequential) and isinstance(layer[-1], MaskedConv2d) and len(layer) > 6:
                 layer[-1].weight.mul_(30)
-    return model
+        if isinstance(model, OverVectors):
+            for p in model.parameters():
+                p.mul_(3).add_(torch.randn_like(p))
+    return model.eval()
 
 
 def given_label(model: Autoregressive, n: int, label: int = 1) -> dict[str, Tensor]:
@@ -228,8 +239,8 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch, name: str, kib: 
     assert not torch.equal(whole[1], model.sample(7, **more))
     monkeypatch.setattr(chunks, "CHUNK_BYTES", kib * 1024)
     sizes: list[int] = []
-    drawn = model._drawn
-    monkeypatch.setattr(model, "_drawn", lambda noise, *rest: sizes.append(len(noise)) or drawn(noise, *rest))
+    drawn = model._sample
+    monkeypatch.setattr(model, "_sample", lambda n, *rest: sizes.append(n) or drawn(n, *rest))
     parts = outputs()
     torch.testing.assert_close(parts[0], whole[0])
     assert torch.equal(parts[1], whole[1])
