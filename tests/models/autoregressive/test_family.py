@@ -21,6 +21,7 @@ from gentrain.layers.raster import Canvas, Incremental
 from gentrain.models.autoregressive.autoregressive import Autoregressive
 from gentrain.models.autoregressive.fvbn import FVBN
 from gentrain.models.autoregressive.made import MADE
+from gentrain.models.autoregressive.nade import NADE
 from gentrain.models.autoregressive.pixelcnn import PixelCNN
 from gentrain.models.autoregressive.vector import OverVectors
 
@@ -83,6 +84,8 @@ MODELS: dict[str, Callable[[DataSpec], Autoregressive]] = {
     "backwards": Backwards,
     "fvbn": lambda spec: FVBN(spec, **RASTER),
     "fvbn, random": lambda spec: FVBN(spec, **RANDOM),
+    "nade": lambda spec: NADE(spec, hidden=20, activation="relu", **RASTER),
+    "nade, sigmoid": lambda spec: NADE(spec, hidden=20, activation="sigmoid", **RANDOM),
     "made": lambda spec: MADE(spec, hidden=[20, 30], activation="tanh", masks=1, **RANDOM),
     "made, masks": lambda spec: MADE(spec, hidden=[30], activation="relu", masks=3, **RASTER),
     "of labels": lambda spec: OfLabels(spec, **SMALL),
