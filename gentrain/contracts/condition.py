@@ -128,20 +128,18 @@ class Conditional(GenerativeModel):
 
     Derive from it after the family's base, which calls its constructor with the DataSpec.
 
-    Args:
-        spec: what the images are.
-        conditional: whether the model takes a condition at all.
-
     Raises:
         ValueError: the data give none of them.
     """
 
     #: Names of conditions, the best first.
     takes: ClassVar[tuple[str, ...]] = ("label", "attributes")
+    #: Whether a setting decides: the constructor then sets `condition` to `condition_of(spec)`, or leaves it.
+    optional: ClassVar[bool] = False
 
-    def __init__(self, spec: DataSpec, conditional: bool = True) -> None:
+    def __init__(self, spec: DataSpec) -> None:
         super().__init__(spec)
-        self.condition = self.condition_of(spec) if conditional else None
+        self.condition = None if self.optional else self.condition_of(spec)
 
     @classmethod
     def condition_of(cls, spec: DataSpec) -> Condition:

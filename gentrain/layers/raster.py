@@ -107,6 +107,42 @@ class _Residual(Incremental):
         return x + self.body.at(column, group, x)
 
 
+class SkipSum(IncrementalModule):
+    """x -> x + h_1 + h_2 + ..., h_i what block i makes of h_(i-1), h_0 = x; all [B, F, H, W]."""
+
+    def __init__(self, blocks: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, F, H, W] -> [B, F, H, W]."""
+        total = x
+        for block in self.blocks:
+            x = block(x)
+            total = total + x
+        return total
+
+    def incremental(self, canvas: Canvas) -> Incremental:
+        """The blocks position by position, all that they make summed."""
+        return _SkipSum([incremental(block, canvas) for block in self.blocks])
+
+
+class _SkipSum(Incremental):
+    def __init__(self, blocks: Sequence[Incremental]) -> None:
+        self.blocks = blocks
+
+    def begin_row(self) -> None:
+        for block in self.blocks:
+            block.begin_row()
+
+    def at(self, column: int, group: int, x: Tensor) -> Tensor:
+        total = x
+        for block in self.blocks:
+            x = block.at(column, group, x)
+            total = total + x
+        return total
+
+
 class _Chain(Incremental):
     def __init__(self, parts: Sequence[Incremental]) -> None:
         self.parts = parts

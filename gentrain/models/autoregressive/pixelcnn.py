@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gentrain.contracts import DataSpec
 from gentrain.distributions import Pixels
 from gentrain.layers.masked_conv import MaskedConv2d, colour_groups
-from gentrain.layers.raster import Canvas, Incremental, Residual, incremental
+from gentrain.layers.raster import Canvas, Incremental, Residual, SkipSum, incremental
 from gentrain.models.autoregressive.autoregressive import Autoregressive
 
 
@@ -31,6 +31,7 @@ class PixelCNN(Autoregressive):
         first_kernel: size of the kernel with mask A, odd.
         kernel: size of the kernel in the middle of a block, odd.
         head_channels: feature maps of the two 1x1 layers before the logits.
+        skips: the head sees the sum of what all blocks make, and not of the last alone.
 
     Raises:
         ValueError: a setting out of its range.
@@ -45,6 +46,7 @@ class PixelCNN(Autoregressive):
         first_kernel: int,
         kernel: int,
         head_channels: int,
+        skips: bool = False,
     ) -> None:
         super().__init__(spec, Pixels.of("bernoulli" if spec.levels == 2 else "categorical", spec.levels, 0))
         colours = spec.shape[0]
@@ -81,13 +83,15 @@ class PixelCNN(Autoregressive):
             )
             for _ in range(depth)
         ]
+        # What the blocks make is alike, so that their sum grows with their number.
+        head_gain = math.sqrt(2) / (depth + 1 if skips else 1)
         # Output p * C + c belongs to colour c.
         logits = MaskedConv2d(head, image * self.pixels.parameters, 1, "B", logits_gain)
         self.network = nn.Sequential(
             MaskedConv2d(image, wide, first_kernel, "A"),
-            *blocks,
+            *([SkipSum(blocks)] if skips else blocks),
             nn.ReLU(),
-            MaskedConv2d(wide, head, 1, "B"),
+            MaskedConv2d(wide, head, 1, "B", head_gain),
             nn.ReLU(),
             MaskedConv2d(head, head, 1, "B"),
             nn.ReLU(),

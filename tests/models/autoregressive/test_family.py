@@ -81,6 +81,7 @@ RASTER, RANDOM = ({"order": order, "order_seed": 0} for order in ("raster", "ran
 SMALL = {"channels": 12, "depth": 2, "first_kernel": 7, "kernel": 3, "head_channels": 12}
 MODELS: dict[str, Callable[[DataSpec], Autoregressive]] = {
     "pixelcnn": lambda spec: PixelCNN(spec, **SMALL),
+    "pixelcnn, skips": lambda spec: PixelCNN(spec, **SMALL, skips=True),
     "backwards": Backwards,
     "fvbn": lambda spec: FVBN(spec, **RASTER),
     "fvbn, random": lambda spec: FVBN(spec, **RANDOM),
