@@ -20,6 +20,7 @@ from gentrain.layers.masked_conv import MaskedConv2d
 from gentrain.layers.raster import Canvas, Incremental
 from gentrain.models.autoregressive.autoregressive import Autoregressive
 from gentrain.models.autoregressive.fvbn import FVBN
+from gentrain.models.autoregressive.gated_pixelcnn import GatedPixelCNN
 from gentrain.models.autoregressive.made import MADE
 from gentrain.models.autoregressive.nade import NADE
 from gentrain.models.autoregressive.pixelcnn import PixelCNN
@@ -77,6 +78,7 @@ class OfLabels(PixelCNN, Conditional):
         return Steps()
 
 
+GATED = {"channels": 9, "depth": 3, "first_kernel": 5, "kernel": 3, "head_channels": 9}
 RASTER, RANDOM = ({"order": order, "order_seed": 0} for order in ("raster", "random"))
 SMALL = {"channels": 12, "depth": 2, "first_kernel": 7, "kernel": 3, "head_channels": 12}
 MODELS: dict[str, Callable[[DataSpec], Autoregressive]] = {
@@ -89,6 +91,8 @@ MODELS: dict[str, Callable[[DataSpec], Autoregressive]] = {
     "nade, sigmoid": lambda spec: NADE(spec, hidden=20, activation="sigmoid", **RANDOM),
     "made": lambda spec: MADE(spec, hidden=[20, 30], activation="tanh", masks=1, **RANDOM),
     "made, masks": lambda spec: MADE(spec, hidden=[30], activation="relu", masks=3, **RASTER),
+    "gated_pixelcnn": lambda spec: GatedPixelCNN(spec, **GATED, label_by="none"),
+    "gated_pixelcnn of labels": lambda spec: GatedPixelCNN(spec, **GATED, label_by="bias"),
     "of labels": lambda spec: OfLabels(spec, **SMALL),
 }
 every_model = pytest.mark.parametrize("name", MODELS)
@@ -115,9 +119,10 @@ def made(name: str, spec: DataSpec, seed: int = 0) -> Autoregressive:
                 layer.bias.add_(0.2 * torch.randn_like(layer.bias))
             if isinstance(layer, nn.Sequential) and isinstance(layer[-1], MaskedConv2d) and len(layer) > 6:
                 layer[-1].weight.mul_(30)
-        if isinstance(model, OverVectors):
+        if not isinstance(model, PixelCNN | Backwards):
+            gain, noise = (3, 1) if isinstance(model, OverVectors) else (1.5, 0.3)
             for p in model.parameters():
-                p.mul_(3).add_(torch.randn_like(p))
+                p.mul_(gain).add_(noise * torch.randn_like(p))
     return model.eval()
 
 
