@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +39,8 @@ class PixelCNN(Autoregressive):
         ValueError: a setting out of its range.
     """
 
+    formerly: ClassVar[Mapping[str, Any]] = {"skips": False}
+
     def __init__(
         self,
         spec: DataSpec,
@@ -46,7 +50,7 @@ class PixelCNN(Autoregressive):
         first_kernel: int,
         kernel: int,
         head_channels: int,
-        skips: bool = False,
+        skips: bool,
     ) -> None:
         super().__init__(spec, Pixels.of("bernoulli" if spec.levels == 2 else "categorical", spec.levels, 0))
         colours = spec.shape[0]

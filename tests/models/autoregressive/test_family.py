@@ -24,6 +24,7 @@ from gentrain.models.autoregressive.gated_pixelcnn import GatedPixelCNN
 from gentrain.models.autoregressive.made import MADE
 from gentrain.models.autoregressive.nade import NADE
 from gentrain.models.autoregressive.pixelcnn import PixelCNN
+from gentrain.models.autoregressive.pixelrnn import DiagonalPixelRNN, PixelRNN, RowPixelRNN
 from gentrain.models.autoregressive.vector import OverVectors
 
 
@@ -79,11 +80,12 @@ class OfLabels(PixelCNN, Conditional):
 
 
 GATED = {"channels": 9, "depth": 3, "first_kernel": 5, "kernel": 3, "head_channels": 9}
+LSTM = {"hidden": 6, "depth": 2, "first_kernel": 3, "head_channels": 6}
 RASTER, RANDOM = ({"order": order, "order_seed": 0} for order in ("raster", "random"))
-SMALL = {"channels": 12, "depth": 2, "first_kernel": 7, "kernel": 3, "head_channels": 12}
+SMALL = {"channels": 12, "depth": 2, "first_kernel": 7, "kernel": 3, "head_channels": 12, "skips": False}
 MODELS: dict[str, Callable[[DataSpec], Autoregressive]] = {
     "pixelcnn": lambda spec: PixelCNN(spec, **SMALL),
-    "pixelcnn, skips": lambda spec: PixelCNN(spec, **SMALL, skips=True),
+    "pixelcnn, skips": lambda spec: PixelCNN(spec, **SMALL | {"skips": True}),
     "backwards": Backwards,
     "fvbn": lambda spec: FVBN(spec, **RASTER),
     "fvbn, random": lambda spec: FVBN(spec, **RANDOM),
@@ -93,6 +95,8 @@ MODELS: dict[str, Callable[[DataSpec], Autoregressive]] = {
     "made, masks": lambda spec: MADE(spec, hidden=[30], activation="relu", masks=3, **RASTER),
     "gated_pixelcnn": lambda spec: GatedPixelCNN(spec, **GATED, label_by="none"),
     "gated_pixelcnn of labels": lambda spec: GatedPixelCNN(spec, **GATED, label_by="bias"),
+    "row_lstm": lambda spec: RowPixelRNN(spec, **LSTM),
+    "diagonal_bilstm": lambda spec: DiagonalPixelRNN(spec, **LSTM),
     "of labels": lambda spec: OfLabels(spec, **SMALL),
 }
 every_model = pytest.mark.parametrize("name", MODELS)
@@ -120,9 +124,11 @@ def made(name: str, spec: DataSpec, seed: int = 0) -> Autoregressive:
             if isinstance(layer, nn.Sequential) and isinstance(layer[-1], MaskedConv2d) and len(layer) > 6:
                 layer[-1].weight.mul_(30)
         if not isinstance(model, PixelCNN | Backwards):
-            gain, noise = (3, 1) if isinstance(model, OverVectors) else (1.5, 0.3)
+            gain, noise = (3, 1) if isinstance(model, OverVectors) else (1.2, 0.2)
             for p in model.parameters():
                 p.mul_(gain).add_(noise * torch.randn_like(p))
+            if isinstance(model, PixelRNN):
+                model.network[-1].bias.zero_()
     return model.eval()
 
 

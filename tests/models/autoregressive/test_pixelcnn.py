@@ -23,11 +23,11 @@ LISTED = [
 ]
 EVERY_LISTED = pytest.mark.parametrize("spec", LISTED, ids=lambda s: f"{s.shape}-{s.levels}")
 #: As published.
-FULL = {"channels": 32, "depth": 15, "first_kernel": 7, "kernel": 3, "head_channels": 32}
+FULL = {"channels": 32, "depth": 15, "first_kernel": 7, "kernel": 3, "head_channels": 32, "skips": False}
 
 
 def model_of(spec=DIGITS, **more):
-    small = {"channels": 12, "depth": 2, "first_kernel": 7, "kernel": 3, "head_channels": 12}
+    small = {"channels": 12, "depth": 2, "first_kernel": 7, "kernel": 3, "head_channels": 12, "skips": False}
     return PixelCNN(spec, **small | more)
 
 
