@@ -120,6 +120,7 @@ MODELS = {
     "nade": ["model=nade", "model.hidden=16", "model.order=random"],
     "made": ["model=made", "model.hidden=[32]", "model.masks=2", "dataset.binarize=dynamic"],
     "gated_pixelcnn": ["model=gated_pixelcnn", "model.channels=8", "model.depth=1", "model.label_by=bias"],
+    "pixelcnnpp": ["model=pixelcnnpp", "model.channels=4", "model.scales=2", "model.dropout=0.5"],
     "row_lstm": ["model=row_lstm", "model.hidden=4", "model.depth=1", "dataset.binarize=dynamic"],
     "diagonal_bilstm": ["model=diagonal_bilstm", "model.hidden=4", "model.depth=1", "precision=bf16"],
     "gan": ["model=gan", "model.channels=4", "precision=fp16"],

@@ -24,6 +24,7 @@ from gentrain.models.autoregressive.gated_pixelcnn import GatedPixelCNN
 from gentrain.models.autoregressive.made import MADE
 from gentrain.models.autoregressive.nade import NADE
 from gentrain.models.autoregressive.pixelcnn import PixelCNN
+from gentrain.models.autoregressive.pixelcnnpp import PixelCNNpp
 from gentrain.models.autoregressive.pixelrnn import DiagonalPixelRNN, PixelRNN, RowPixelRNN
 from gentrain.models.autoregressive.vector import OverVectors
 
@@ -81,6 +82,7 @@ class OfLabels(PixelCNN, Conditional):
 
 GATED = {"channels": 9, "depth": 3, "first_kernel": 5, "kernel": 3, "head_channels": 9}
 LSTM = {"hidden": 6, "depth": 2, "first_kernel": 3, "head_channels": 6}
+PLUS = {"channels": 4, "depth": 1, "scales": 3, "mixtures": 2, "dropout": 0.5}
 RASTER, RANDOM = ({"order": order, "order_seed": 0} for order in ("raster", "random"))
 SMALL = {"channels": 12, "depth": 2, "first_kernel": 7, "kernel": 3, "head_channels": 12, "skips": False}
 MODELS: dict[str, Callable[[DataSpec], Autoregressive]] = {
@@ -97,6 +99,8 @@ MODELS: dict[str, Callable[[DataSpec], Autoregressive]] = {
     "gated_pixelcnn of labels": lambda spec: GatedPixelCNN(spec, **GATED, label_by="bias"),
     "row_lstm": lambda spec: RowPixelRNN(spec, **LSTM),
     "diagonal_bilstm": lambda spec: DiagonalPixelRNN(spec, **LSTM),
+    "pixelcnnpp": lambda spec: PixelCNNpp(spec, **PLUS, label_by="none"),
+    "pixelcnnpp of labels": lambda spec: PixelCNNpp(spec, **PLUS | {"scales": 2}, label_by="bias"),
     "of labels": lambda spec: OfLabels(spec, **SMALL),
 }
 every_model = pytest.mark.parametrize("name", MODELS)
@@ -124,9 +128,17 @@ def made(name: str, spec: DataSpec, seed: int = 0) -> Autoregressive:
             if isinstance(layer, nn.Sequential) and isinstance(layer[-1], MaskedConv2d) and len(layer) > 6:
                 layer[-1].weight.mul_(30)
         if not isinstance(model, PixelCNN | Backwards):
-            gain, noise = (3, 1) if isinstance(model, OverVectors) else (1.2, 0.2)
+            gain, noise = (
+                (3, 1)
+                if isinstance(model, OverVectors)
+                else (1.5, 0.5)
+                if isinstance(model, PixelCNNpp)
+                else (1.2, 0.2)
+            )
             for p in model.parameters():
                 p.mul_(gain).add_(noise * torch.randn_like(p))
+            if isinstance(model, PixelCNNpp):
+                model.head.g.mul_(2)
             if isinstance(model, PixelRNN):
                 model.network[-1].bias.zero_()
     return model.eval()
