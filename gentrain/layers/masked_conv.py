@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gentrain.layers.raster import Canvas, Incremental, IncrementalModule
+from gentrain.layers.raster import Canvas, Incremental, IncrementalModule, Wave
 
 
 def colour_groups(features: int, channels: int) -> list[int]:
@@ -106,6 +106,8 @@ class MaskedConv2d(IncrementalModule):
 
     def incremental(self, canvas: Canvas) -> Incremental:
         """This convolution position by position, with the weights that it has now."""
+        if canvas.stagger is not None and (self.reach or canvas.channels > 1):
+            return WaveConv(self, canvas)
         if self.reach == 0 and self.kind == "B" and canvas.channels == 1:
             return _IncrementalLinear(self)
         return IncrementalConv(self, canvas)
@@ -177,3 +179,56 @@ class _IncrementalLinear(Incremental):
 
     def at(self, column: int, group: int, x: Tensor) -> Tensor:
         return torch.addmm(self.bias, x, self.weight)
+
+
+class WaveConv(Incremental):
+    """At all positions of a wave: keeps the whole input, and copies what each position sees out of it."""
+
+    def __init__(self, conv: MaskedConv2d, canvas: Canvas) -> None:
+        n, reach, features = canvas.n, conv.reach, len(conv.in_groups)
+        self.n, self.rows, self.reach, self.sees_image = n, conv.rows, reach, conv.kind == "A"
+        # Zeros above and to either side: position (i, j) sees rows from i and columns from j.
+        shape = (n, canvas.height + conv.rows, canvas.width + 2 * reach, features)
+        self.input = canvas.like.new_zeros(shape)
+        weight = (conv.weight * conv.mask).detach().permute(2, 3, 1, 0)  # [rows + 1, k, in, out]
+        taps = [weight[:-1].flatten(0, 2), weight[-1, : reach + 1].flatten(0, 1)]
+        in_group, out_group = torch.tensor(conv.in_groups), torch.tensor(conv.out_groups)
+        self.ends = [int(in_group.lt(g).sum()) for g in range(canvas.channels + 1)]
+        self.above, self.weights, self.biases = len(taps[0]), [], []
+        for g in range(canvas.channels):
+            outputs = out_group.eq(g).nonzero()[:, 0].to(canvas.like.device)
+            self.weights.append(torch.cat(taps)[:, outputs].contiguous())
+            self.biases.append(conv.bias.detach()[outputs])
+        most = -(-canvas.width // (canvas.stagger or canvas.width))  # positions of a wave
+        self.seen = canvas.like.new_zeros(most, n, len(self.weights[0]))
+
+    def _of(
+        self, wave: Wave, size: tuple[int, ...], strides: tuple[int, ...], row: int, column: int
+    ) -> Tensor:
+        """Of the input from (row, column) before each position on, [length, n, *size]."""
+        images, down, right, _ = self.input.stride()
+        place = (wave.first + row) * down + (wave.column + column) * right
+        return self.input.as_strided(
+            (wave.length, self.n, *size), (down - wave.stagger * right, images, *strides), place
+        )
+
+    def at(self, column: Wave, group: int, x: Tensor) -> Tensor:
+        if not self.sees_image:
+            self._put(column, group, x)
+        _, down, _, _ = self.input.stride()
+        seen = self.seen[: column.length]
+        features = self.input.shape[3]
+        if self.rows and group == 0:
+            wide = (2 * self.reach + 1) * features
+            above = self._of(column, (self.rows, wide), (down, 1), 0, 0)
+            seen[:, :, : self.above].unflatten(2, (self.rows, wide)).copy_(above)
+        seen[:, :, self.above :] = self._of(column, ((self.reach + 1) * features,), (1,), self.rows, 0)
+        return torch.addmm(self.biases[group], seen.flatten(0, 1), self.weights[group])
+
+    def observe(self, column: Wave, group: int, pixel: Tensor) -> None:
+        self._put(column, group, pixel[:, None])
+
+    def _put(self, wave: Wave, group: int, x: Tensor) -> None:
+        first, end = self.ends[group], self.ends[group + 1]
+        here = self._of(wave, (self.input.shape[3],), (1,), self.rows, self.reach)[:, :, first:end]
+        here.copy_(x.view(wave.length, self.n, -1))

@@ -102,6 +102,11 @@ class PixelCNN(Autoregressive):
             logits,
         )
 
+    @property
+    def stagger(self) -> int:  # type: ignore[override]
+        """A path from a pixel to one before it goes right only as it goes up, by one kernel's reach a row."""
+        return 1 + max(layer.reach for layer in self.modules() if isinstance(layer, MaskedConv2d))
+
     def params(self, x: Tensor, *y: Tensor) -> Tensor:
         """x [B, C, H, W] in [-1, 1] -> logits [B, P * C, H, W]."""
         # Few feature maps at many positions: twice as quick with the maps of a position together. Not

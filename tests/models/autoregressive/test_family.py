@@ -50,7 +50,9 @@ class Backwards(Autoregressive):
 
 
 class OfLabels(PixelCNN, Conditional):
-    """PixelCNN whose logits are moved by the label; drawn by its `params`, and in steps."""
+    """PixelCNN whose logits are moved by the label; drawn by its `params`, and in steps, row by row."""
+
+    stagger = None
 
     def __init__(self, spec: DataSpec, **small: int) -> None:
         super().__init__(spec, **small)
