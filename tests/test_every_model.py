@@ -158,7 +158,8 @@ def test_other_data_than_in_training_are_refused(
     config = state["config"]
     assert "binarize: " in config
     # The same weights fit both: only the data's levels differ.
-    other = config.replace("binarize: dynamic", "binarize: none") if levels == 2 else None
+    binarised = option(name, "dataset.binarize")
+    other = config.replace(f"binarize: {binarised}", "binarize: none") if levels == 2 else None
     other = other or config.replace("binarize: none", "binarize: fixed")
     checkpoint.save({**state, "config": other}, Path("other.pt"))
     samples = isinstance(package.load(trained(name)), Samples)

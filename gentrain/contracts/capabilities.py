@@ -136,7 +136,19 @@ class HasLikelihood(GenerativeModel, ABC):
             # More samples of an image do not take more memory: a model draws some of them at a time.
             lambda count, x, *y: self._log_likelihood(x, None if samples is None else 1, *y),
         )
-        return log_p, kind
+        normaliser = self._log_normaliser(samples)
+        return (log_p if normaliser is None else log_p - normaliser), kind
+
+    def other_estimates(self, samples: int | None) -> dict[str, tuple[float, float]]:
+        """{name: (nats, standard error)}: what the estimate of that name adds to -log p of every image.
+
+        For a likelihood that is estimated, so that the one which flatters is not shown alone.
+        """
+        return {}
+
+    def _log_normaliser(self, samples: int | None) -> float | None:
+        """log Z, where `_log_likelihood` is that of an unnormalised density; None: it is normalised."""
+        return None
 
     def likelihood_kind(self, samples: int | None) -> LikelihoodKind:
         """What `log_likelihood` computes with so many `samples`."""

@@ -130,29 +130,29 @@ class Invertible(ImagesToLatents):
     (torch.Size([5, 16]), torch.Size([5]), torch.Size([5, 1, 4, 4]))
     """
 
-    def to_latent(self, y: Tensor) -> tuple[Tensor, Tensor]:
+    def to_latent(self, y: Tensor, *, condition: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """y float [B, C, H, W] in [0, 1) -> (z [B, D], log |det dz/dy| [B]); D = C * H * W.
 
         Raises:
-            ValueError: y of another shape.
+            ValueError: y of another shape; a condition as in `HasLikelihood.log_likelihood`.
         """
         if y.ndim != 4 or tuple(y.shape[1:]) != self.spec.shape:
             raise ValueError(f"y must be [B, {', '.join(map(str, self.spec.shape))}], found {list(y.shape)}")
-        return self._to_latent(y)
+        return self._to_latent(y, *self._checked(condition, len(y), needed=True))
 
-    def from_latent(self, z: Tensor) -> Tensor:
+    def from_latent(self, z: Tensor, *, condition: Tensor | None = None) -> Tensor:
         """z [B, D] -> y float [B, C, H, W], inverse of `to_latent`; outside [0, 1) where the model is off.
 
         Raises:
-            ValueError: z of another shape.
+            ValueError: z of another shape; a condition as in `HasLikelihood.log_likelihood`.
         """
         check_latents(z, self.latent_dim)
-        return self._from_latent(z.to(self._like.dtype))
+        return self._from_latent(z.to(self._like.dtype), *self._checked(condition, len(z), needed=True))
 
-    def _to_latent(self, y: Tensor) -> tuple[Tensor, Tensor]:
+    def _to_latent(self, y: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
         """y -> (z, log |det dz/dy|), unchecked: nothing here waits for the device."""
         not_written(self, "Invertible", "_to_latent")
 
-    def _from_latent(self, z: Tensor) -> Tensor:
+    def _from_latent(self, z: Tensor, *given: Tensor) -> Tensor:
         """z in the model's dtype -> y."""
         not_written(self, "Invertible", "_from_latent")

@@ -93,3 +93,8 @@ def bernoulli_by_index(x: np.ndarray, levels: int, indices: Iterable[int], *part
     for row, index in zip(uniform, indices, strict=True):
         generator(*parts, int(index)).random(dtype=np.float32, out=row)
     return bernoulli(x, levels, uniform)
+
+
+def thresholded(x: np.ndarray, levels: int) -> np.ndarray:
+    """1 where x / (levels - 1) >= 1/2, else 0; uint8 of x's shape."""
+    return (2 * x.astype(np.int16) >= levels - 1).view(np.uint8)

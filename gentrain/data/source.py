@@ -18,7 +18,7 @@ import numpy as np
 from gentrain.contracts import DataSpec
 from gentrain.data.cache import Builder, Entry, cached, default_place
 from gentrain.data.describing import attribute_shares, histogram
-from gentrain.data.draws import bernoulli_by_index
+from gentrain.data.draws import bernoulli_by_index, thresholded
 from gentrain.data.identity import Identity, digest_of, hashes_of
 from gentrain.data.parts import PARTS
 from gentrain.data.writer import Writer
@@ -98,7 +98,7 @@ class Data:
         train: what is trained on, without the validation part.
         validation: a seeded part of the training set, or None where `dataset.validation` is 0.
         test: read by `gentrain eval` alone.
-        binarize: none, dynamic or fixed.
+        binarize: none, dynamic, fixed or threshold.
         flip: whether training batches are mirrored left to right with probability 1/2.
         crop: pixels by which training images are padded, to be cut out again at a random place.
         split_seed: what the validation part and fixed binarisation were drawn from.
@@ -160,6 +160,8 @@ class Data:
             image += f", binarised afresh each time with P(1) = x/{self.stored_levels - 1}"
         elif self.binarize == "fixed":
             image += f", binarised once with split_seed {self.split_seed}"
+        elif self.binarize == "threshold":
+            image += ", binarised at the middle of the levels"
         if self.flip:
             image += ", flipped left to right at random in training"
         if self.crop:
@@ -243,7 +245,7 @@ class Source(ABC):
         """
 
     def load(self) -> Data:
-        """Decode into the cache or open it, hold out the validation part, binarise if fixed.
+        """Decode into the cache or open it, hold out the validation part, binarise once where that is asked.
 
         Raises:
             UserError: data missing or damaged, cache not writable, or a `dataset.validation` that
@@ -252,12 +254,12 @@ class Source(ABC):
         """
         key = {"source": self.name, "split_seed": self.split_seed, **self.key()}
         entry = cached(self.cache, self.name, key, self._build)
-        if self.binarize == "fixed":
+        if self.binarize in ("fixed", "threshold"):
             decoded = entry
             entry = cached(
                 self.cache,
-                f"{self.name}-fixed",
-                {**key, "binarize": "fixed"},
+                f"{self.name}-{self.binarize}",
+                {**key, "binarize": self.binarize},
                 lambda builder: self._binarize(builder, decoded),
             )
         spec = DataSpec.from_dict(entry.info["spec"])
@@ -317,8 +319,10 @@ class Source(ABC):
             for start in range(0, len(array), _CHUNK):
                 images = array[start : start + _CHUNK]  # [n, C, H, W]
                 indices = range(start, start + len(images))
-                drawn[start : start + len(images)] = bernoulli_by_index(
-                    images, levels, indices, "fixed", name, self.split_seed
+                drawn[start : start + len(images)] = (
+                    thresholded(images, levels)
+                    if self.binarize == "threshold"
+                    else bernoulli_by_index(images, levels, indices, "fixed", name, self.split_seed)
                 )
                 builder.release()
         spec = {**decoded.info["spec"], "levels": 2}
@@ -351,8 +355,9 @@ class ImageSource(Source):
     Args:
         root, cache, validation, split_seed: as of `Source`.
         binarize: none, dynamic (a fresh Bernoulli draw, P(1) = x/(levels-1), each time an image is
-            served; Burda et al. 2016, section 5) or fixed (one such draw per image from `split_seed`,
-            equal in every epoch and process; it is not the file of Larochelle and Murray 2011).
+            served; Burda et al. 2016, section 5), fixed (one such draw per image from `split_seed`,
+            equal in every epoch and process; it is not the file of Larochelle and Murray 2011) or threshold
+            (1 where x/(levels-1) >= 1/2: no draw; likelihoods are some 25 nats higher on MNIST).
         flip: mirror training images left to right with probability 1/2.
         crop: pixels by which training images are padded, mirrored at their edges, to be cut out of that at a
             random place.
@@ -362,8 +367,8 @@ class ImageSource(Source):
     """
 
     def __init__(self, *, binarize: str, flip: bool, crop: int, **settings: Any) -> None:
-        if binarize not in ("none", "dynamic", "fixed"):
-            raise ValueError(f"dataset.binarize must be none, dynamic or fixed, found {binarize}")
+        if binarize not in ("none", "dynamic", "fixed", "threshold"):
+            raise ValueError(f"dataset.binarize must be none, dynamic, fixed or threshold, found {binarize}")
         if crop < 0:
             raise ValueError(f"dataset.crop must be at least 0, found {crop}")
         super().__init__(**settings)

@@ -91,13 +91,13 @@ class ActNorm(DataInitialised, Transform):
     def _per_channel(self, x: Tensor, values: Tensor) -> Tensor:
         return values.view(-1, *[1] * (x.ndim - 2))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
         """x [B, C, ...] -> (y, log |det| [B]): sum log s for each position."""
         scale = self._per_channel(x, self.log_scale.exp())
         y = torch.addcmul(self._per_channel(x, self.shift), x, scale)
         return y, (self.log_scale.sum() * math.prod(x.shape[2:])).expand(len(x))
 
-    def inverse(self, y: Tensor) -> Tensor:
+    def inverse(self, y: Tensor, *given: Tensor) -> Tensor:
         """y [B, C, ...] -> x = (y - b) / s."""
         scale = self._per_channel(y, (-self.log_scale).exp())
         return (y - self._per_channel(y, self.shift)) * scale

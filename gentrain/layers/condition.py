@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -29,3 +30,22 @@ class ConditionVector(nn.Module):
         known = torch.arange(self.size, device=y.device) + int(self.tokens)
         hits = y[..., None] == known  # [B, Y] or [B, T, Y]
         return (hits.sum(1) if hits.ndim == 3 else hits).to(dtype)
+
+
+class BiasOf(nn.Module):
+    """What is known of an image as a bias of feature maps; zero at first.
+
+    Args:
+        known: Y, numbers that are known.
+        features: F.
+
+    [B, Y] -> [B, F].
+    """
+
+    def __init__(self, known: int, features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(features, known))
+
+    def forward(self, c: Tensor) -> Tensor:
+        """c [B, Y] -> [B, F]."""
+        return F.linear(c, self.weight)

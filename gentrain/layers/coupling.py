@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gentrain.layers.actnorm import ActNormConv2d
+from gentrain.layers.condition import BiasOf
 from gentrain.layers.half_precision import at_least_float32
 from gentrain.layers.transform import Transform
 
@@ -60,9 +61,12 @@ class CouplingNet(nn.Sequential):
         hidden: channels between the convolutions.
         channels_out: of the output.
         dropout: probability with which an input of the last convolution is zeroed in training, as in [4].
+        known: numbers that are known of each image; their bias is added to the first convolution.
     """
 
-    def __init__(self, channels_in: int, hidden: int, channels_out: int, dropout: float) -> None:
+    def __init__(
+        self, channels_in: int, hidden: int, channels_out: int, dropout: float, known: int = 0
+    ) -> None:
         super().__init__(
             ActNormConv2d(channels_in, hidden, 3),
             nn.ReLU(),
@@ -71,11 +75,17 @@ class CouplingNet(nn.Sequential):
             nn.Dropout(dropout),
             ZeroConv2d(hidden, channels_out),
         )
+        self.bias_of = BiasOf(known, hidden) if known else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x [B, channels_in, H, W] -> [B, channels_out, H, W]."""
+    def forward(self, x: Tensor, *given: Tensor) -> Tensor:
+        """x [B, channels_in, H, W], what is known [B, known] -> [B, channels_out, H, W]."""
         # Convolutions at few positions are quicker with the channels of a position together.
-        return super().forward(x.to(memory_format=torch.channels_last))
+        x = self[0](x.to(memory_format=torch.channels_last))
+        if self.bias_of is not None:
+            x = x + self.bias_of(*given)[:, :, None, None]
+        for layer in list(self)[1:6]:
+            x = layer(x)
+        return x
 
 
 class Mask(nn.Module, ABC):
@@ -272,15 +282,15 @@ class Coupling(Transform):
         self.change = change if isinstance(change, Elementwise) else change(changed)
         self.net = make_net(given, self.change.numbers * changed)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
         """x [B, C, ...] -> (y, log |det| [B])."""
         a, b = self.mask.split(x)
-        a, log_scale = self.change(a, self.net(b))
+        a, log_scale = self.change(a, self.net(b, *given))
         if log_scale is None:
             return self.mask.merge(a, b), x.new_zeros(len(x))
         return self.mask.merge(a, b), self.mask.of_changed(log_scale).flatten(1).sum(1)
 
-    def inverse(self, y: Tensor) -> Tensor:
+    def inverse(self, y: Tensor, *given: Tensor) -> Tensor:
         """y [B, C, ...] -> x."""
         a, b = self.mask.split(y)
-        return self.mask.merge(self.change.inverse(a, self.net(b)), b)
+        return self.mask.merge(self.change.inverse(a, self.net(b, *given)), b)

@@ -50,14 +50,14 @@ class InvertibleConv(Transform):
         lower, upper = self._factors()
         return (lower @ upper)[self.order]
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
         """x [B, C, ...] -> (y, log |det| [B]): sum log |s| for each position, [1] equation 11."""
         # Half precision would move y by far more than the inverse may be off.
         with torch.autocast(x.device.type, enabled=False):
             y = torch.einsum("ij,bj...->bi...", self.weight(), x)
         return y, (self.log_s.sum() * math.prod(x.shape[2:])).expand(len(x))
 
-    def inverse(self, y: Tensor) -> Tensor:
+    def inverse(self, y: Tensor, *given: Tensor) -> Tensor:
         """y [B, C, ...] -> x = (U + diag(s))^-1 L^-1 P^T y."""
         with torch.autocast(y.device.type, enabled=False):
             lower, upper = self._factors()

@@ -51,11 +51,11 @@ class MultiScale(Transform):
             self.latent_shapes.append((channels - kept, height, width))
             shape = (kept, height, width)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
         """x [B, C, H, W] -> (z [B, C H W], log |det dz/dx| [B])."""
         latents, log_det = [], x.new_zeros(len(x))
         for scale, prior, (leaving, _, _) in zip(self.scales, self.priors, self.latent_shapes, strict=True):
-            x, of_scale = scale(x)
+            x, of_scale = scale(x, *given)
             value, x = x.split([leaving, x.shape[1] - leaving], dim=1)
             assert isinstance(prior, GaussianPrior)
             eps, of_prior = prior.whiten(value, x)
@@ -63,7 +63,7 @@ class MultiScale(Transform):
             log_det = log_det + of_scale + of_prior
         return torch.cat(latents, dim=1), log_det
 
-    def inverse(self, y: Tensor) -> Tensor:
+    def inverse(self, y: Tensor, *given: Tensor) -> Tensor:
         """z [B, C H W] -> x [B, C, H, W]."""
         parts = y.split([math.prod(shape) for shape in self.latent_shapes], dim=1)
         x = y.new_empty(len(y), 0, *self.latent_shapes[-1][1:])  # nothing goes on from the last scale
@@ -72,26 +72,26 @@ class MultiScale(Transform):
             assert isinstance(prior, GaussianPrior)
             assert isinstance(scale, Transform)
             value = prior.colour(parts[i].unflatten(1, self.latent_shapes[i]), x)
-            x = scale.inverse(torch.cat([value, x], dim=1))
+            x = scale.inverse(torch.cat([value, x], dim=1), *given)
         return x
 
 
-def check_halvable(height: int, width: int, times: int) -> None:
-    """Refuse images that cannot be halved so often, and say what would do.
+def check_halvable(height: int, width: int, scales: int, whole: int = 0) -> None:
+    """Refuse images that cannot be halved by all scales but `whole` of them, and say what would do.
 
     Raises:
-        ValueError: 2^times does not divide height and width; names `model.scales`.
+        ValueError: 2^(scales - whole) does not divide height and width; names `model.scales`.
     """
-    unit = 2**times
+    unit = 2 ** (scales - whole)
     if height % unit == 0 and width % unit == 0:
         return
     common = math.gcd(height, width)
     most = (common & -common).bit_length() - 1  # how often 2 divides both
     sides = [side for side in (max(height, width) // unit * unit,) if side]
-    ways = [f"model.scales={most}"] if most else []
+    ways = [f"model.scales={most + whole}"] if most + whole else []
     sizes = " or ".join(map(str, [*sides, (sides or [0])[-1] + unit]))
     ways.append(f"dataset.image_size={sizes} where the data set takes it")
     raise ValueError(
-        f"images are {height}x{width}, but model.scales={times} needs sides that {unit} divides; "
+        f"images are {height}x{width}, but model.scales={scales} needs sides that {unit} divides; "
         f"set {', or '.join(ways)}"
     )

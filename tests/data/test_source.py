@@ -13,6 +13,7 @@ from gentrain.contracts import DataSpec
 from gentrain.data import source as module
 from gentrain.data.describing import histogram
 from gentrain.data.digits import Digits
+from gentrain.data.draws import thresholded
 from gentrain.data.source import Data, ImageSource
 from gentrain.data.writer import Writer
 from gentrain.errors import UserError
@@ -88,7 +89,9 @@ def test_validation_that_leaves_no_training_image(common: dict[str, Any], value:
 
 
 def test_unknown_binarisation(common: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"dataset\.binarize must be none, dynamic or fixed, found static"):
+    with pytest.raises(
+        ValueError, match=r"dataset\.binarize must be none, dynamic, fixed or threshold, found static"
+    ):
         Made(root=None, **{**common, "binarize": "static"})
 
 
@@ -165,6 +168,16 @@ def test_fixed_binarisation_is_one_draw_per_image(common: dict[str, Any], tmp_pa
     seeded = digits(common, binarize="fixed", split_seed=1)
     assert seeded.test.images.shape == fixed.test.images.shape
     assert (seeded.test.images != fixed.test.images).any()
+
+
+def test_a_threshold_takes_the_nearer_of_black_and_white(common: dict[str, Any]) -> None:
+    grey, found = digits(common), digits(common, binarize="threshold")
+    assert found.spec.levels == found.stored_levels == 2
+    for name in ("train", "test"):
+        assert (getattr(found, name).images == (getattr(grey, name).images >= 8)).all()
+    assert "binarised at the middle of the levels" in "\n".join(found.describe())
+    assert found.pixels == "2 levels, binarize=threshold"
+    assert thresholded(np.array([0, 127, 128, 255], np.uint8), 256).tolist() == [0, 0, 1, 1]
 
 
 def test_fixed_binarisation_draws_train_and_test_apart(common: dict[str, Any]) -> None:

@@ -125,6 +125,7 @@ MODELS = {
     "diagonal_bilstm": ["model=diagonal_bilstm", "model.hidden=4", "model.depth=1", "precision=bf16"],
     "gan": ["model=gan", "model.channels=4", "precision=fp16"],
     "wgan_gp": ["model=gan", "model.channels=4", "model.objective=wgan_gp", "model.n_critic=2"],
+    "rbm": ["model=rbm", "model.hidden=24", "model.chain_steps=20", "dataset.binarize=threshold"],
     "glow": ["model=glow", "model.depth=2", "model.hidden=8", "precision=bf16"],
 }
 #: Of MODELS, those that stand for all in tests of whole processes in `make test`: micro-batches and data that
@@ -134,7 +135,7 @@ STAND_FOR_ALL = {"vae_mlp", "wgan_gp"}
 LONG = [name if name in STAND_FOR_ALL else pytest.param(name, marks=pytest.mark.slow) for name in MODELS]
 #: Of MODELS, one of each family, and those with state of their own (scalers, first batch, warm-up): their
 #: runs are killed 20 times in `make test-all`, those of the others 3 times.
-STATEFUL = {"vae_mlp", "pixelcnn", "gan", "wgan_gp", "glow", "iwae_2"}
+STATEFUL = {"vae_mlp", "pixelcnn", "gan", "wgan_gp", "glow", "iwae_2", "rbm"}
 #: Everything happens often.
 OFTEN = [
     "dataset=digits",

@@ -32,13 +32,22 @@ def measure(loaded: Loaded, config: DictConfig) -> Measured:
     found = evaluate_likelihood(model, bar, loaded.model.spec, samples=config.samples)
     of = subject(loaded, data, config)
     which = f"{of['dataset']} {config.split} ({found.images} images), {data.pixels}"
+    others = model.other_estimates(config.samples)
+    lines = [
+        f"        {found.nats + nats:.4f}, log Z by {name} +- {error:.4f}"
+        for name, (nats, error) in others.items()
+    ]
+    figures = {
+        f"nats_by_{name.lower().replace(' ', '_')}": found.nats + nats for name, (nats, _) in others.items()
+    }
     part = "" if config.limit is None else f"_first_{config.limit}"
     return Measured(
         [
             f"nll     {found.nats:.4f}{spread(found.nats_stderr, 4)} nats per image, {found.kind}, {which}",
             f"        {found.bits_per_dim:.5f}{spread(found.bits_per_dim_stderr, 5)} bits/dim",
+            *lines,
         ],
-        {**of, **asdict(found)},
+        {**of, **asdict(found), **figures},
         f"eval_{config.split}{part}.json",
     )
 

@@ -7,19 +7,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from gentrain.contracts import Batch, DataSpec, HasLikelihood, Invertible, Samples
+from gentrain.contracts import Batch, Conditional, DataSpec, HasLikelihood, Invertible, Samples
 from gentrain.layers.actnorm import initialising
-from gentrain.layers.transform import Transform
+from gentrain.layers.condition import ConditionVector
+from gentrain.layers.settings import check_choice
+from gentrain.layers.transform import Chain, Logit, Shift, Transform
 
 #: Images whose inverse error `examine` measures.
 EXAMINED = 32
+#: Share of pixel values at the first or last level from which a flow without a logit learns slowly.
+MANY_EXTREME = 0.5
+LABEL_BY = ("none", "bias")
 
 
-class Flow(Samples, HasLikelihood, Invertible):
+class Flow(Samples, HasLikelihood, Invertible, Conditional):
     """p(y) = N(f(y); 0, I) |det df/dy| ([1] equation 2) of images y = (x + u) / levels, u ~ U[0, 1)^D.
 
     The expected logarithm of the density bounds that of the levels: log P(x) >= E_u log p(y) - D log(levels)
@@ -27,15 +33,48 @@ class Flow(Samples, HasLikelihood, Invertible):
 
     Args:
         spec: what the images are.
-        transform: f, from y [B, C, H, W] in [0, 1) to z [B, C H W].
+        transform: f, from y [B, C, H, W] moved by `logit` to z [B, C H W].
+        logit: a, as of `layers.transform.Logit`: y is moved from [0, 1) to the whole line ([1] section 4.1),
+            for images of which many pixels are black or white. None: to [-1/2, 1/2).
+        label_by: "none", a model of p(x), or "bias": what is known of an image is added inside the coupling
+            networks, which are built for `known_of` numbers.
+
+    Raises:
+        ValueError: a setting out of its range, or images without labels that are to be given.
     """
 
     latent_prior = "gaussian"
+    takes = ("label", "attributes", "caption")
+    optional = True
 
-    def __init__(self, spec: DataSpec, transform: Transform) -> None:
+    def __init__(
+        self, spec: DataSpec, transform: Transform, *, logit: float | None = None, label_by: str = "none"
+    ) -> None:
         super().__init__(spec)
+        if logit is not None and not 0 < logit < 1:
+            raise ValueError(f"model.logit must be null or above 0 and below 1, found {logit}")
         self.latent_dim = spec.dims
-        self.transform = transform
+        # Moved to around 0, as in the code of Glow.
+        self.transform = Chain([Shift(-0.5) if logit is None else Logit(logit), transform])
+        if known := self.known_of(spec, label_by):
+            self.condition = self.condition_of(spec)
+            self.vector = ConditionVector(known, tokens=self.condition.name == "caption")
+        #: Share of the first batch's pixel values at the first or last level; None: not asked.
+        self._extreme: float | None = None
+
+    @classmethod
+    def known_of(cls, spec: DataSpec, label_by: str) -> int:
+        """Y, how many numbers are known of an image; 0 of p(x).
+
+        Raises:
+            ValueError: an unknown `label_by`, or images without labels that are to be given.
+        """
+        check_choice("label_by", label_by, LABEL_BY)
+        return cls.condition_of(spec).size if label_by == "bias" else 0
+
+    def _given(self, *y: Tensor) -> tuple[Tensor, ...]:
+        """(c,), the condition as numbers [B, Y]; () of p(x)."""
+        return tuple(self.vector(part, self._like.dtype) for part in y)
 
     # Learning
 
@@ -44,9 +83,12 @@ class Flow(Samples, HasLikelihood, Invertible):
         noise = torch.rand(x.shape, dtype=self._like.dtype, device=x.device)
         return (x + noise) / self.spec.levels
 
-    def log_prob(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """y [B, C, H, W] in [0, 1) -> the terms of log p(y): log N(z; 0, I) [B] and log |det dz/dy| [B]."""
-        z, log_det = self._to_latent(y)
+    def log_prob(self, y: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
+        """y [B, C, H, W] in [0, 1) -> the terms of log p(y): log N(z; 0, I) [B] and log |det dz/dy| [B].
+
+        `given`: the condition, of a model that has one.
+        """
+        z, log_det = self._to_latent(y, *given)
         return -0.5 * (z.square().sum(1) + self.latent_dim * math.log(2 * math.pi)), log_det
 
     def loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -54,7 +96,7 @@ class Flow(Samples, HasLikelihood, Invertible):
 
         It is the sum of the terms `prior`, -log N(z; 0, I), and `volume`, D log(levels) - log |det dz/dy|.
         """
-        log_prior, log_det = self.log_prob(self.dequantise(batch.x))
+        log_prior, log_det = self.log_prob(self.dequantise(batch.x), *self.given(batch))
         prior = -log_prior.mean()
         volume = self.spec.dims * math.log(self.spec.levels) - log_det.mean()
         return prior + volume, {"prior": prior.detach(), "volume": volume.detach()}
@@ -62,13 +104,26 @@ class Flow(Samples, HasLikelihood, Invertible):
     def data_dependent_init(self, batch: Batch) -> None:
         """Initialise each layer that starts from data on what those before it make of the batch, once."""
         with torch.no_grad(), initialising(self):
-            self._to_latent(self.dequantise(batch.x))
+            self._to_latent(self.dequantise(batch.x), *self.given(batch))
+        extreme = (batch.x == 0) | (batch.x == self.spec.levels - 1)
+        self._extreme = extreme.double().mean().item()
+
+    def warnings(self, figures: Mapping[str, float]) -> list[str]:
+        """That most pixel values are extreme, where no logit takes them apart."""
+        if any(isinstance(module, Logit) for module in self.modules()) or (self._extreme or 0) < MANY_EXTREME:
+            return []
+        return [
+            f"{self._extreme:.0%} of the pixel values are at the first or the last level, which a flow "
+            "learns slowly as they are; model.logit=1e-5 moves them apart"
+        ]
 
     def examine(self, batch: Batch) -> dict[str, Tensor]:
         """The largest |from_latent(to_latent(y)) - y| over `EXAMINED` images."""
-        y = self.dequantise(batch.x[:EXAMINED])
+        few = batch.map(lambda part: part[:EXAMINED])
+        y, given = self.dequantise(few.x), self.given(few)
         with torch.no_grad():
-            return {"inverse_error": (self._from_latent(self._to_latent(y)[0]) - y).abs().max()}
+            again = self._from_latent(self._to_latent(y, *given)[0], *given)
+            return {"inverse_error": (again - y).abs().max()}
 
     # Capabilities
 
@@ -77,24 +132,24 @@ class Flow(Samples, HasLikelihood, Invertible):
         return "dequantised bound"
 
     def _log_likelihood(self, x: Tensor, samples: int | None, *y: Tensor) -> Tensor:
-        log_prior, log_det = self.log_prob(self.dequantise(x))
+        log_prior, log_det = self.log_prob(self.dequantise(x), *y)
         return log_prior + log_det - self.spec.dims * math.log(self.spec.levels)
 
-    def _to_latent(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        z, log_det = self.transform(y)
+    def _to_latent(self, y: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
+        z, log_det = self.transform(y, *self._given(*given))
         return z, log_det
 
-    def _from_latent(self, z: Tensor) -> Tensor:
-        return self.transform.inverse(z)
+    def _from_latent(self, z: Tensor, *given: Tensor) -> Tensor:
+        return self.transform.inverse(z, *self._given(*given))
 
     def _images_to_latents(self, x: Tensor, *y: Tensor) -> Tensor:
         """The latents of the middles of the levels, (x + 1/2) / levels."""
-        return self._to_latent((x.to(self._like.dtype) + 0.5) / self.spec.levels)[0]
+        return self._to_latent((x.to(self._like.dtype) + 0.5) / self.spec.levels, *y)[0]
 
     def _latents_to_images(self, z: Tensor, *y: Tensor) -> Tensor:
         """The level whose interval y falls into, or the nearest level."""
         levels = self.spec.levels
-        return (self._from_latent(z) * levels).floor().clamp(0, levels - 1).to(torch.uint8)
+        return (self._from_latent(z, *y) * levels).floor().clamp(0, levels - 1).to(torch.uint8)
 
     def _sample(self, n: int, temperature: float, *y: Tensor) -> Tensor:
         """From z ~ N(0, temperature^2 I)."""

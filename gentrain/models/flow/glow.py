@@ -17,7 +17,7 @@ from gentrain.layers.invertible_conv import InvertibleConv
 from gentrain.layers.multiscale import MultiScale, Shape, check_halvable
 from gentrain.layers.settings import check_choice, check_positive
 from gentrain.layers.squeeze import Squeeze
-from gentrain.layers.transform import Chain, Shift, Transform
+from gentrain.layers.transform import Chain, Transform
 from gentrain.models.flow.flow import Flow
 
 COUPLINGS = {"affine": SigmoidScale, "additive": Additive}
@@ -34,26 +34,29 @@ class FlowStep(Transform):
         hidden: channels inside the coupling network.
         coupling: one of `COUPLINGS`.
         dropout: inside the coupling network, as in `CouplingNet`.
+        known: numbers that are known of each image, which the coupling network is given.
     """
 
-    def __init__(self, channels: int, hidden: int, coupling: str, dropout: float) -> None:
+    def __init__(self, channels: int, hidden: int, coupling: str, dropout: float, known: int = 0) -> None:
         super().__init__()
         self.actnorm = ActNorm(channels)
         self.conv = InvertibleConv(channels)
         self.coupling = Coupling(
-            channels, lambda c_in, c_out: CouplingNet(c_in, hidden, c_out, dropout), COUPLINGS[coupling]()
+            channels,
+            lambda c_in, c_out: CouplingNet(c_in, hidden, c_out, dropout, known),
+            COUPLINGS[coupling](),
         )
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
         """x [B, C, H, W] -> (y like x, log |det| [B])."""
         x, of_actnorm = self.actnorm(x)
         x, of_conv = self.conv(x)
-        x, of_coupling = self.coupling(x)
+        x, of_coupling = self.coupling(x, *given)
         return x, of_actnorm + of_conv + of_coupling
 
-    def inverse(self, y: Tensor) -> Tensor:
+    def inverse(self, y: Tensor, *given: Tensor) -> Tensor:
         """y [B, C, H, W] -> x."""
-        return self.actnorm.inverse(self.conv.inverse(self.coupling.inverse(y)))
+        return self.actnorm.inverse(self.conv.inverse(self.coupling.inverse(y, *given)))
 
 
 class Glow(Flow):
@@ -71,13 +74,26 @@ class Glow(Flow):
         hidden: channels inside the coupling networks.
         coupling: affine or additive.
         dropout: probability of zeroing an input of a coupling network's last convolution in training.
+        logit: as of `Flow`.
+        label_by: as of `Flow`.
 
     Raises:
         ValueError: a setting out of its range, or images of a size that cannot be halved so often.
     """
 
+    formerly = {"logit": None, "label_by": "none"}  # noqa: RUF012 - never written
+
     def __init__(
-        self, spec: DataSpec, *, scales: int, depth: int, hidden: int, coupling: str, dropout: float
+        self,
+        spec: DataSpec,
+        *,
+        scales: int,
+        depth: int,
+        hidden: int,
+        coupling: str,
+        dropout: float,
+        logit: float | None,
+        label_by: str,
     ) -> None:
         for setting, value in (("scales", scales), ("depth", depth), ("hidden", hidden)):
             check_positive(setting, value)
@@ -85,19 +101,19 @@ class Glow(Flow):
         if not 0 <= dropout < 1:
             raise ValueError(f"model.dropout must be at least 0 and below 1, found {dropout}")
         check_halvable(*spec.shape[1:], scales)
+        known = self.known_of(spec, label_by)
 
         def make_scale(index: int, shape: Shape) -> tuple[Transform, Shape]:
             channels, height, width = 4 * shape[0], shape[1] // 2, shape[2] // 2
-            steps = [FlowStep(channels, hidden, coupling, dropout) for _ in range(depth)]
+            steps = [FlowStep(channels, hidden, coupling, dropout, known) for _ in range(depth)]
             return Chain([Squeeze(), *steps]), (channels, height, width)
 
         multiscale = MultiScale(spec.shape, scales, make_scale, ConditionalPrior, TopPrior)
-        # As in [1]'s code: data around 0.
-        super().__init__(spec, Chain([Shift(-0.5), multiscale]))
+        super().__init__(spec, multiscale, logit=logit, label_by=label_by)
 
     @property
     def multiscale(self) -> MultiScale:
-        """The map after the shift, with the scales and the priors."""
+        """The map after the logit or shift, with the scales and the priors."""
         found = self.transform.get_submodule("transforms.1")
         assert isinstance(found, MultiScale)
         return found

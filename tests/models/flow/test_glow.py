@@ -20,9 +20,8 @@ COUPLINGS = pytest.mark.parametrize("coupling", ["affine", "additive"])
 
 
 def glow(spec=TINY, **settings):
-    return Glow(
-        spec, **{"scales": 2, "depth": 2, "hidden": 6, "coupling": "affine", "dropout": 0.0} | settings
-    )
+    small = {"scales": 2, "depth": 2, "hidden": 6, "coupling": "affine", "dropout": 0.0}
+    return Glow(spec, **small | {"logit": None, "label_by": "none"} | settings)
 
 
 def vivid_glow(spec=TINY, std=0.1, **settings):
@@ -156,7 +155,16 @@ def test_samples_come_from_the_prior_that_was_trained():
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("scales", 0), ("depth", 0), ("hidden", -1), ("coupling", "spline"), ("dropout", 1.0)],
+    [
+        ("scales", 0),
+        ("depth", 0),
+        ("hidden", -1),
+        ("coupling", "spline"),
+        ("dropout", 1.0),
+        ("logit", 0.0),
+        ("logit", 1.0),
+        ("label_by", "class"),
+    ],
 )
 def test_settings_out_of_range_are_named(setting, value):
     with pytest.raises(ValueError, match=rf"model\.{setting}.*found"):
