@@ -1,6 +1,7 @@
 """Invertible maps with a log-determinant, and their composition.
 
 [1] Dinh, Sohl-Dickstein & Bengio 2017, "Density Estimation using Real NVP", arXiv:1605.08803.
+[2] Dinh, Krueger & Bengio 2015, "NICE: Non-linear Independent Components Estimation", arXiv:1410.8516.
 """
 
 from __future__ import annotations
@@ -50,6 +51,26 @@ class Shift(Transform):
         return y - self.by
 
 
+class Scale(Transform):
+    """exp(s) x with a learnt s for each component ([2] section 3.3).
+
+    Args:
+        components: D of the input [B, D].
+    """
+
+    def __init__(self, components: int) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.zeros(components))
+
+    def forward(self, x: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
+        """x [B, D] -> (exp(s) x, sum s [B])."""
+        return x * self.log_scale.exp(), self.log_scale.sum().expand(len(x))
+
+    def inverse(self, y: Tensor, *given: Tensor) -> Tensor:
+        """y [B, D] -> exp(-s) y."""
+        return y * (-self.log_scale).exp()
+
+
 class Logit(Transform):
     """logit(a / 2 + (1 - a) x): what lies in [0, 1] is spread over the whole line ([1] section 4.1).
 
@@ -66,9 +87,10 @@ class Logit(Transform):
 
     def forward(self, x: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
         """x [B, ...] in [0, 1] -> (log p - log q, log |det| [B]), p = a / 2 + (1 - a) x and q = 1 - p."""
-        # 1 - p would lose the digits of q.
-        log_p = (self.alpha / 2 + (1 - self.alpha) * x).log()
-        log_q = (self.alpha / 2 + (1 - self.alpha) * (1 - x)).log()
+        # 1 - p would lose the digits of q; what `inverse` rounds may lie outside by a digit.
+        tiny = torch.finfo(x.dtype).tiny
+        log_p = (self.alpha / 2 + (1 - self.alpha) * x).clamp_min(tiny).log()
+        log_q = (self.alpha / 2 + (1 - self.alpha) * (1 - x)).clamp_min(tiny).log()
         return log_p - log_q, (math.log(1 - self.alpha) - log_p - log_q).flatten(1).sum(1)
 
     def inverse(self, y: Tensor, *given: Tensor) -> Tensor:

@@ -126,6 +126,8 @@ MODELS = {
     "gan": ["model=gan", "model.channels=4", "precision=fp16"],
     "wgan_gp": ["model=gan", "model.channels=4", "model.objective=wgan_gp", "model.n_critic=2"],
     "rbm": ["model=rbm", "model.hidden=24", "model.chain_steps=20", "dataset.binarize=threshold"],
+    "realnvp": ["model=realnvp", "model.hidden=4", "model.blocks=1", "model.label_by=bias"],
+    "nice": ["model=nice", "model.hidden=[16]"],
     "glow": ["model=glow", "model.depth=2", "model.hidden=8", "precision=bf16"],
 }
 #: Of MODELS, those that stand for all in tests of whole processes in `make test`: micro-batches and data that
