@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gentrain.layers.raster import Canvas, Incremental, IncrementalModule
+from gentrain.layers.raster import Canvas, Incremental, IncrementalModule, Wave
 
 
 def colour_groups(features: int, channels: int) -> list[int]:
@@ -37,15 +37,17 @@ class MaskedConv2d(IncrementalModule):
         out_groups: the colour group of each output feature, in any order.
         kernel_size: k, of the full kernel; odd.
         mask: "A" or "B".
+        rows: how many rows above the kernel sees, k // 2 where None; 0 for one that sees its own row alone.
         gain: standard deviation of an output at first, over the root mean square of the inputs; sqrt(2), as
             in He et al. 2015, equation 10, keeps it through ReLUs. Biases start at zero.
 
-    `weight` is [out, in, (k + 1) / 2, k], the kernel down to its centre row.
+    `weight` is [out, in, rows + 1, k], the kernel down to its centre row; without rows above it ends with its
+    centre, [out, in, 1, (k + 1) / 2].
 
     [B, in, H, W] -> [B, out, H, W].
 
     Raises:
-        ValueError: an even or non-positive kernel size, an unknown mask, or falling in_groups.
+        ValueError: an even or non-positive kernel size, an unknown mask, rows below 0, or falling in_groups.
     """
 
     mask: Tensor
@@ -57,8 +59,11 @@ class MaskedConv2d(IncrementalModule):
         kernel_size: int,
         mask: Literal["A", "B"],
         gain: float = math.sqrt(2),
+        rows: int | None = None,
     ) -> None:
         super().__init__()
+        if rows is not None and rows < 0:
+            raise ValueError(f"rows must be at least 0, found {rows}")
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd and at least 1, found {kernel_size}")
         if mask not in ("A", "B"):
@@ -66,8 +71,10 @@ class MaskedConv2d(IncrementalModule):
         if list(in_groups) != sorted(in_groups):
             raise ValueError(f"in_groups must not fall, found {list(in_groups)}")
         self.in_groups, self.out_groups, self.kind = tuple(in_groups), tuple(out_groups), mask
-        self.reach = kernel_size // 2  # rows above, columns to either side
-        shape = (len(out_groups), len(in_groups), self.reach + 1, kernel_size)
+        self.reach = kernel_size // 2  # columns to either side
+        self.rows = self.reach if rows is None else rows
+        columns = kernel_size if self.rows else self.reach + 1
+        shape = (len(out_groups), len(in_groups), self.rows + 1, columns)
         self.weight = nn.Parameter(torch.empty(shape))
         self.bias = nn.Parameter(torch.zeros(len(out_groups)))
         seen = torch.ones(shape, dtype=torch.bool)
@@ -83,25 +90,30 @@ class MaskedConv2d(IncrementalModule):
     def extra_repr(self) -> str:
         """What `print(model)` shows."""
         size = 2 * self.reach + 1
-        return f"{len(self.in_groups)}, {len(self.out_groups)}, {size}x{size}, mask {self.kind}"
+        rows = "" if self.rows == self.reach else f", {self.rows} rows above"
+        return f"{len(self.in_groups)}, {len(self.out_groups)}, {size}x{size}{rows}, mask {self.kind}"
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, in, H, W] -> [B, out, H, W]."""
         weight = self.weight * self.mask
-        if self.reach:
-            # conv2d would pad below as above. To cut those rows off its output costs more than this copy
-            # of x: the gradient would have to be padded again.
-            x = F.pad(x, (0, 0, self.reach, 0))
+        if not self.rows:
+            x = F.pad(x, (self.reach, 0)) if self.reach else x
+            return F.conv2d(x, weight, self.bias)
+        # conv2d would pad below as above. To cut those rows off its output costs more than this copy of x:
+        # the gradient would have to be padded again.
+        x = F.pad(x, (0, 0, self.rows, 0))
         return F.conv2d(x, weight, self.bias, padding=(0, self.reach))
 
     def incremental(self, canvas: Canvas) -> Incremental:
         """This convolution position by position, with the weights that it has now."""
+        if canvas.stagger is not None and (self.reach or canvas.channels > 1):
+            return WaveConv(self, canvas)
         if self.reach == 0 and self.kind == "B" and canvas.channels == 1:
             return _IncrementalLinear(self)
-        return _IncrementalConv(self, canvas)
+        return IncrementalConv(self, canvas)
 
 
-class _IncrementalConv(Incremental):
+class IncrementalConv(Incremental):
     """Keeps the rows of the input that the kernel still needs.
 
     What the finished rows contribute to a row is one ordinary convolution when the row begins; at a position
@@ -117,7 +129,7 @@ class _IncrementalConv(Incremental):
         self.above_weight = weight[:, :, :-1]  # [out, in, reach, k]
         row_weight = weight[:, :, -1, : reach + 1].permute(2, 1, 0).flatten(0, 1)  # [taps * in, out]
         # Rows of the input with `reach` zeros at either side: those above, the newest last, and this one.
-        self.above = like.new_zeros(n, reach, width + 2 * reach, features)
+        self.above = like.new_zeros(n, conv.rows, width + 2 * reach, features)
         self.row = like.new_zeros(n, width + 2 * reach, features)
         flat = self.row.flatten(1)
         centres = [(j + reach) * features for j in range(width)]
@@ -142,9 +154,12 @@ class _IncrementalConv(Incremental):
         if not self.in_first_row and self.above.shape[1]:
             self.above = torch.cat([self.above[:, 1:], self.row[:, None]], 1)
             y = F.conv2d(self.above.permute(0, 3, 1, 2), self.above_weight, self.bias)  # [n, out, 1, width]
-            y = y[:, :, 0].permute(2, 0, 1)  # [width, n, out]
-            self.base = [y.index_select(2, outputs).unbind(0) for outputs in self.outputs]
+            self.start_from(y[:, :, 0].permute(2, 0, 1))
         self.in_first_row = False
+
+    def start_from(self, base: Tensor) -> None:
+        """What the row's outputs have before this row's own inputs are added, [width, n, out]."""
+        self.base = [base.index_select(2, outputs).unbind(0) for outputs in self.outputs]
 
     def at(self, column: int, group: int, x: Tensor) -> Tensor:
         if not self.sees_image:
@@ -164,3 +179,56 @@ class _IncrementalLinear(Incremental):
 
     def at(self, column: int, group: int, x: Tensor) -> Tensor:
         return torch.addmm(self.bias, x, self.weight)
+
+
+class WaveConv(Incremental):
+    """At all positions of a wave: keeps the whole input, and copies what each position sees out of it."""
+
+    def __init__(self, conv: MaskedConv2d, canvas: Canvas) -> None:
+        n, reach, features = canvas.n, conv.reach, len(conv.in_groups)
+        self.n, self.rows, self.reach, self.sees_image = n, conv.rows, reach, conv.kind == "A"
+        # Zeros above and to either side: position (i, j) sees rows from i and columns from j.
+        shape = (n, canvas.height + conv.rows, canvas.width + 2 * reach, features)
+        self.input = canvas.like.new_zeros(shape)
+        weight = (conv.weight * conv.mask).detach().permute(2, 3, 1, 0)  # [rows + 1, k, in, out]
+        taps = [weight[:-1].flatten(0, 2), weight[-1, : reach + 1].flatten(0, 1)]
+        in_group, out_group = torch.tensor(conv.in_groups), torch.tensor(conv.out_groups)
+        self.ends = [int(in_group.lt(g).sum()) for g in range(canvas.channels + 1)]
+        self.above, self.weights, self.biases = len(taps[0]), [], []
+        for g in range(canvas.channels):
+            outputs = out_group.eq(g).nonzero()[:, 0].to(canvas.like.device)
+            self.weights.append(torch.cat(taps)[:, outputs].contiguous())
+            self.biases.append(conv.bias.detach()[outputs])
+        most = -(-canvas.width // (canvas.stagger or canvas.width))  # positions of a wave
+        self.seen = canvas.like.new_zeros(most, n, len(self.weights[0]))
+
+    def _of(
+        self, wave: Wave, size: tuple[int, ...], strides: tuple[int, ...], row: int, column: int
+    ) -> Tensor:
+        """Of the input from (row, column) before each position on, [length, n, *size]."""
+        images, down, right, _ = self.input.stride()
+        place = (wave.first + row) * down + (wave.column + column) * right
+        return self.input.as_strided(
+            (wave.length, self.n, *size), (down - wave.stagger * right, images, *strides), place
+        )
+
+    def at(self, column: Wave, group: int, x: Tensor) -> Tensor:
+        if not self.sees_image:
+            self._put(column, group, x)
+        _, down, _, _ = self.input.stride()
+        seen = self.seen[: column.length]
+        features = self.input.shape[3]
+        if self.rows and group == 0:
+            wide = (2 * self.reach + 1) * features
+            above = self._of(column, (self.rows, wide), (down, 1), 0, 0)
+            seen[:, :, : self.above].unflatten(2, (self.rows, wide)).copy_(above)
+        seen[:, :, self.above :] = self._of(column, ((self.reach + 1) * features,), (1,), self.rows, 0)
+        return torch.addmm(self.biases[group], seen.flatten(0, 1), self.weights[group])
+
+    def observe(self, column: Wave, group: int, pixel: Tensor) -> None:
+        self._put(column, group, pixel[:, None])
+
+    def _put(self, wave: Wave, group: int, x: Tensor) -> None:
+        first, end = self.ends[group], self.ends[group + 1]
+        here = self._of(wave, (self.input.shape[3],), (1,), self.rows, self.reach)[:, :, first:end]
+        here.copy_(x.view(wave.length, self.n, -1))

@@ -7,6 +7,9 @@ once per pixel and colour. `draw` gives the same images from an `Incremental` of
 what it has computed (Ramachandran et al. 2017, "Fast Generation for Convolutional Autoregressive
 Models", arXiv:1704.06001).
 
+Where every layer sees only so many columns to the right in the rows above, and none in its own, rows need not
+wait for one another's ends: `Wave`. With the same numbers, 28 x 28 pixels then take 136 steps instead of 784.
+
 A model joins with layers that have an `incremental` method; `incremental` wires them together. Names used
 here: a *position* is (row, column); a *group* g is the features that belong to colour channel g.
 """
@@ -17,6 +20,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -30,22 +34,60 @@ Draw = Callable[[Tensor, Tensor], Tensor]
 Scale = Callable[[Tensor], Tensor]
 
 
+class Wave(NamedTuple):
+    """The positions of one step where a row follows the one above `stagger` columns behind.
+
+    Args:
+        first: the first row that has a position; there is one in each of `length` rows.
+        length: how many rows.
+        column: of the position in the first row; `stagger` less in each row below.
+        stagger: columns.
+    """
+
+    first: int
+    length: int
+    column: int
+    stagger: int
+
+    def of(self, x: Tensor) -> Tensor:
+        """A view of x [H, W, ...] at these positions, [length, ...]."""
+        down, right, *rest = x.stride()
+        place = x.storage_offset() + self.first * down + self.column * right
+        return x.as_strided((self.length, *x.shape[2:]), (down - self.stagger * right, *rest), place)
+
+
+def waves(height: int, width: int, stagger: int) -> Iterator[Wave]:
+    """Of an image, in time."""
+    for t in range(width + stagger * (height - 1)):
+        first = max(0, -((width - 1 - t) // stagger))
+        yield Wave(first, min(height - 1, t // stagger) - first + 1, t - stagger * first, stagger)
+
+
 @dataclass(frozen=True)
 class Canvas:
-    """What is drawn: n images of `channels` colours and `width` columns, in the dtype and on the device of
-    `like`."""
+    """What is drawn: n images of `channels` colours, in the dtype and on the device of `like`.
+
+    Args:
+        n, channels, height, width: of the images.
+        like: a tensor.
+        stagger: positions are those of a `Wave`; None: one after the other.
+    """
 
     n: int
     channels: int
+    height: int
     width: int
     like: Tensor
+    stagger: int | None = None
 
 
 class Incremental(ABC):
     """A layer or network at one position after the other, in raster order, colours in turn.
 
     For every row: `begin_row`; for every column and group of it: `at`, then `observe` once the value
-    has been drawn, where the layer `sees_image`.
+    has been drawn, where the layer `sees_image`. On a canvas with a stagger: for every wave and group, with
+    the wave as the column and the images of all its positions, n of the first row and so on, in place of n;
+    rows do not begin.
     """
 
     #: Whether this layer, or one within, sees the image itself and not only the features of another.
@@ -56,14 +98,14 @@ class Incremental(ABC):
         return
 
     @abstractmethod
-    def at(self, column: int, group: int, x: Tensor) -> Tensor:
+    def at(self, column: Any, group: int, x: Tensor) -> Tensor:
         """This group's features here: x [n, features of the group below] -> [n, features of the group].
 
         A layer that sees the image itself is given an x without features, [n, 0]: it knows what it has
         observed.
         """
 
-    def observe(self, column: int, group: int, pixel: Tensor) -> None:
+    def observe(self, column: Any, group: int, pixel: Tensor) -> None:
         """The pixel [n], scaled, that was drawn for `group` at this position."""
         return
 
@@ -100,10 +142,10 @@ class _Residual(Incremental):
     def begin_row(self) -> None:
         self.body.begin_row()
 
-    def observe(self, column: int, group: int, pixel: Tensor) -> None:
+    def observe(self, column: Any, group: int, pixel: Tensor) -> None:
         self.body.observe(column, group, pixel)
 
-    def at(self, column: int, group: int, x: Tensor) -> Tensor:
+    def at(self, column: Any, group: int, x: Tensor) -> Tensor:
         return x + self.body.at(column, group, x)
 
 
@@ -135,7 +177,7 @@ class _SkipSum(Incremental):
         for block in self.blocks:
             block.begin_row()
 
-    def at(self, column: int, group: int, x: Tensor) -> Tensor:
+    def at(self, column: Any, group: int, x: Tensor) -> Tensor:
         total = x
         for block in self.blocks:
             x = block.at(column, group, x)
@@ -153,12 +195,12 @@ class _Chain(Incremental):
         for part in self.parts:
             part.begin_row()
 
-    def at(self, column: int, group: int, x: Tensor) -> Tensor:
+    def at(self, column: Any, group: int, x: Tensor) -> Tensor:
         for part in self.parts:
             x = part.at(column, group, x)
         return x
 
-    def observe(self, column: int, group: int, pixel: Tensor) -> None:
+    def observe(self, column: Any, group: int, pixel: Tensor) -> None:
         for part in self.eyes:
             part.observe(column, group, pixel)
 
@@ -167,7 +209,7 @@ class _Pointwise(Incremental):
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         self.function = function
 
-    def at(self, column: int, group: int, x: Tensor) -> Tensor:
+    def at(self, column: Any, group: int, x: Tensor) -> Tensor:
         return self.function(x)
 
 
@@ -199,6 +241,7 @@ def draw(
     scale: Scale,
     given: Tensor | None = None,
     known: Tensor | None = None,
+    stagger: int | None = None,
 ) -> Tensor:
     """Images drawn in raster order, each activation computed once.
 
@@ -209,29 +252,41 @@ def draw(
         scale: pixel values as the network takes them.
         given: uint8 [n, C, H, W], pixels that are not drawn; None: all are.
         known: bool [n, C, H, W], where `given` counts.
+        stagger: how many columns a row may begin behind the one above; None: when that has ended.
 
     Returns:
         uint8 [n, C, H, W].
     """
     n, channels, height, width = noise.shape
+    in_waves = stagger is not None and height > 1 and stagger < width
     # no_grad alone would keep track of views and versions, at every one of a great many small steps.
     with torch.inference_mode(), torch.autocast(noise.device.type, enabled=False), one_thread():
-        steps = network(Canvas(n, channels, width, noise))
+        steps = network(Canvas(n, channels, height, width, noise, stagger if in_waves else None))
         images = torch.zeros(height, width, channels, n, dtype=torch.uint8, device=noise.device)
         nothing = noise.new_empty(n, 0)
         u = _by_position(noise)
         old = keep = None
         if given is not None and known is not None:
             old, keep = _by_position(given), _by_position(known)
-        for i in _rows(height):
-            steps.begin_row()
-            for j in _columns(width, height):
+        if in_waves and stagger is not None:
+            for wave in track(waves(height, width, stagger), "step", width + stagger * (height - 1)):
                 for g in range(channels):
-                    level = choose(steps.at(j, g, nothing), u[i, j, g]).to(torch.uint8)
+                    level = choose(steps.at(wave, g, nothing), wave.of(u[:, :, g]).flatten()).to(torch.uint8)
+                    level = level.view(wave.length, n)
                     if old is not None and keep is not None:
-                        level = torch.where(keep[i, j, g], old[i, j, g], level)
-                    images[i, j, g] = level
-                    steps.observe(j, g, scale(level))
+                        level = torch.where(wave.of(keep[:, :, g]), wave.of(old[:, :, g]), level)
+                    wave.of(images[:, :, g]).copy_(level)
+                    steps.observe(wave, g, scale(level.flatten()))
+        else:
+            for i in _rows(height):
+                steps.begin_row()
+                for j in _columns(width, height):
+                    for g in range(channels):
+                        level = choose(steps.at(j, g, nothing), u[i, j, g]).to(torch.uint8)
+                        if old is not None and keep is not None:
+                            level = torch.where(keep[i, j, g], old[i, j, g], level)
+                        images[i, j, g] = level
+                        steps.observe(j, g, scale(level))
     # A copy, made outside: what is made in inference mode may not be changed in place later.
     return images.permute(3, 2, 0, 1).clone(memory_format=torch.contiguous_format)
 

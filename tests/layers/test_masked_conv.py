@@ -99,7 +99,7 @@ def test_position_by_position_it_is_the_same(channels, more_in, more_out, reach,
     expected = layer(x) if n else torch.zeros(0, len(layer.out_groups), height, width, dtype=torch.float64)
     source, target = torch.tensor(layer.in_groups), torch.tensor(layer.out_groups)
     with torch.inference_mode():
-        steps = layer.incremental(Canvas(n, channels, width, x))
+        steps = layer.incremental(Canvas(n, channels, x.shape[2], width, x))
         for i in range(height):
             steps.begin_row()
             for j in range(width):

@@ -161,7 +161,7 @@ def test_any_layer_joins_with_its_own_steps(build):
     noise = torch.rand(6, 1, 3, 4, dtype=torch.float64)
     if build is nn.Sequential:
         assert torch.equal(*both(build(net), noise, 2))
-    steps = incremental(build(net), Canvas(6, 1, 4, noise))
+    steps = incremental(build(net), Canvas(6, 1, noise.shape[2], 4, noise))
     assert steps.sees_image
     with torch.inference_mode():
         pixel = torch.rand(6, dtype=torch.float64)
@@ -172,7 +172,7 @@ def test_any_layer_joins_with_its_own_steps(build):
 
 def test_what_cannot_be_computed_in_steps_is_refused():
     with pytest.raises(TypeError, match="BatchNorm2d cannot be computed position by position"):
-        incremental(nn.Sequential(nn.ReLU(), nn.BatchNorm2d(3)), Canvas(1, 1, 1, torch.zeros(1)))
+        incremental(nn.Sequential(nn.ReLU(), nn.BatchNorm2d(3)), Canvas(1, 1, 1, 1, torch.zeros(1)))
 
 
 def test_the_surroundings_are_left_as_they_were():

@@ -38,6 +38,8 @@ class Autoregressive(Samples, HasLikelihood, Completes):
     #: Positions row * W + column in the order in which they are drawn, colours in turn in each; None: reading
     #: order, the only one that `incremental` knows.
     order: Sequence[int] | None = None
+    #: How many columns a row may be drawn behind the one above; None: not before that has ended.
+    stagger: int | None = None
 
     def __init__(self, spec: DataSpec, pixels: Pixels) -> None:
         super().__init__(spec)
@@ -138,7 +140,7 @@ class Autoregressive(Samples, HasLikelihood, Completes):
         choose = partial(self.pixels.level, temperature=temperature)
         if self._in_steps and not naive:
             steps = lambda canvas: self.incremental(canvas, *y)  # noqa: E731
-            return draw(steps, noise, choose, self.scaled, given, known)
+            return draw(steps, noise, choose, self.scaled, given, known, self.stagger)
         network = lambda x: self.params(x, *y)  # noqa: E731
         return draw_naively(network, noise, choose, self.scaled, given, known, self.order)
 
@@ -148,9 +150,14 @@ class Autoregressive(Samples, HasLikelihood, Completes):
         return type(self).incremental is not Autoregressive.incremental and self.order is None
 
     def _measure_sample(self, n: int, *y: Tensor) -> object:
-        """The first two rows, or columns of a sound: drawing the others takes the same memory again."""
+        """The first two rows, or columns of a sound: drawing the others takes the same memory again.
+
+        What is kept of all rows is made first, and freed.
+        """
         noise = self._noise(n)
         if self._in_steps:
+            _, channels, height, width = noise.shape
+            self.incremental(Canvas(n, channels, height, width, noise, self.stagger), *y)
             first = noise[..., :2] if self.spec.shape[1] == 1 else noise[:, :, :2]
             return noise, self._drawn(first, 1.0, *y)
         return noise, self.params(2 * noise - 1, *y)

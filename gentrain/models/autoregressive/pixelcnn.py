@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +39,8 @@ class PixelCNN(Autoregressive):
         ValueError: a setting out of its range.
     """
 
+    formerly: ClassVar[Mapping[str, Any]] = {"skips": False}
+
     def __init__(
         self,
         spec: DataSpec,
@@ -46,7 +50,7 @@ class PixelCNN(Autoregressive):
         first_kernel: int,
         kernel: int,
         head_channels: int,
-        skips: bool = False,
+        skips: bool,
     ) -> None:
         super().__init__(spec, Pixels.of("bernoulli" if spec.levels == 2 else "categorical", spec.levels, 0))
         colours = spec.shape[0]
@@ -97,6 +101,11 @@ class PixelCNN(Autoregressive):
             nn.ReLU(),
             logits,
         )
+
+    @property
+    def stagger(self) -> int:  # type: ignore[override]
+        """A path from a pixel to one before it goes right only as it goes up, by one kernel's reach a row."""
+        return 1 + max(layer.reach for layer in self.modules() if isinstance(layer, MaskedConv2d))
 
     def params(self, x: Tensor, *y: Tensor) -> Tensor:
         """x [B, C, H, W] in [-1, 1] -> logits [B, P * C, H, W]."""

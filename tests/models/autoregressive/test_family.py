@@ -20,9 +20,12 @@ from gentrain.layers.masked_conv import MaskedConv2d
 from gentrain.layers.raster import Canvas, Incremental
 from gentrain.models.autoregressive.autoregressive import Autoregressive
 from gentrain.models.autoregressive.fvbn import FVBN
+from gentrain.models.autoregressive.gated_pixelcnn import GatedPixelCNN
 from gentrain.models.autoregressive.made import MADE
 from gentrain.models.autoregressive.nade import NADE
 from gentrain.models.autoregressive.pixelcnn import PixelCNN
+from gentrain.models.autoregressive.pixelcnnpp import PixelCNNpp
+from gentrain.models.autoregressive.pixelrnn import DiagonalPixelRNN, PixelRNN, RowPixelRNN
 from gentrain.models.autoregressive.vector import OverVectors
 
 
@@ -47,7 +50,9 @@ class Backwards(Autoregressive):
 
 
 class OfLabels(PixelCNN, Conditional):
-    """PixelCNN whose logits are moved by the label; drawn by its `params`, and in steps."""
+    """PixelCNN whose logits are moved by the label; drawn by its `params`, and in steps, row by row."""
+
+    stagger = None
 
     def __init__(self, spec: DataSpec, **small: int) -> None:
         super().__init__(spec, **small)
@@ -77,11 +82,14 @@ class OfLabels(PixelCNN, Conditional):
         return Steps()
 
 
+GATED = {"channels": 9, "depth": 3, "first_kernel": 5, "kernel": 3, "head_channels": 9}
+LSTM = {"hidden": 6, "depth": 2, "first_kernel": 3, "head_channels": 6}
+PLUS = {"channels": 4, "depth": 1, "scales": 3, "mixtures": 2, "dropout": 0.5}
 RASTER, RANDOM = ({"order": order, "order_seed": 0} for order in ("raster", "random"))
-SMALL = {"channels": 12, "depth": 2, "first_kernel": 7, "kernel": 3, "head_channels": 12}
+SMALL = {"channels": 12, "depth": 2, "first_kernel": 7, "kernel": 3, "head_channels": 12, "skips": False}
 MODELS: dict[str, Callable[[DataSpec], Autoregressive]] = {
     "pixelcnn": lambda spec: PixelCNN(spec, **SMALL),
-    "pixelcnn, skips": lambda spec: PixelCNN(spec, **SMALL, skips=True),
+    "pixelcnn, skips": lambda spec: PixelCNN(spec, **SMALL | {"skips": True}),
     "backwards": Backwards,
     "fvbn": lambda spec: FVBN(spec, **RASTER),
     "fvbn, random": lambda spec: FVBN(spec, **RANDOM),
@@ -89,6 +97,12 @@ MODELS: dict[str, Callable[[DataSpec], Autoregressive]] = {
     "nade, sigmoid": lambda spec: NADE(spec, hidden=20, activation="sigmoid", **RANDOM),
     "made": lambda spec: MADE(spec, hidden=[20, 30], activation="tanh", masks=1, **RANDOM),
     "made, masks": lambda spec: MADE(spec, hidden=[30], activation="relu", masks=3, **RASTER),
+    "gated_pixelcnn": lambda spec: GatedPixelCNN(spec, **GATED, label_by="none"),
+    "gated_pixelcnn of labels": lambda spec: GatedPixelCNN(spec, **GATED, label_by="bias"),
+    "row_lstm": lambda spec: RowPixelRNN(spec, **LSTM),
+    "diagonal_bilstm": lambda spec: DiagonalPixelRNN(spec, **LSTM),
+    "pixelcnnpp": lambda spec: PixelCNNpp(spec, **PLUS, label_by="none"),
+    "pixelcnnpp of labels": lambda spec: PixelCNNpp(spec, **PLUS | {"scales": 2}, label_by="bias"),
     "of labels": lambda spec: OfLabels(spec, **SMALL),
 }
 every_model = pytest.mark.parametrize("name", MODELS)
@@ -115,9 +129,20 @@ def made(name: str, spec: DataSpec, seed: int = 0) -> Autoregressive:
                 layer.bias.add_(0.2 * torch.randn_like(layer.bias))
             if isinstance(layer, nn.Sequential) and isinstance(layer[-1], MaskedConv2d) and len(layer) > 6:
                 layer[-1].weight.mul_(30)
-        if isinstance(model, OverVectors):
+        if not isinstance(model, PixelCNN | Backwards):
+            gain, noise = (
+                (3, 1)
+                if isinstance(model, OverVectors)
+                else (1.5, 0.5)
+                if isinstance(model, PixelCNNpp)
+                else (1.2, 0.2)
+            )
             for p in model.parameters():
-                p.mul_(3).add_(torch.randn_like(p))
+                p.mul_(gain).add_(noise * torch.randn_like(p))
+            if isinstance(model, PixelCNNpp):
+                model.head.g.mul_(2)
+            if isinstance(model, PixelRNN):
+                model.network[-1].bias.zero_()
     return model.eval()
 
 

@@ -11,6 +11,7 @@ from sklearn.datasets import load_digits
 from gentrain.contracts import Batch, DataSpec, chunks
 from gentrain.distributions import BernoulliPixels
 from gentrain.layers.masked_conv import MaskedConv2d
+from gentrain.layers.raster import waves
 from gentrain.models.autoregressive.pixelcnn import PixelCNN
 
 DIGITS = DataSpec(shape=(1, 8, 8), levels=17)
@@ -23,11 +24,11 @@ LISTED = [
 ]
 EVERY_LISTED = pytest.mark.parametrize("spec", LISTED, ids=lambda s: f"{s.shape}-{s.levels}")
 #: As published.
-FULL = {"channels": 32, "depth": 15, "first_kernel": 7, "kernel": 3, "head_channels": 32}
+FULL = {"channels": 32, "depth": 15, "first_kernel": 7, "kernel": 3, "head_channels": 32, "skips": False}
 
 
 def model_of(spec=DIGITS, **more):
-    small = {"channels": 12, "depth": 2, "first_kernel": 7, "kernel": 3, "head_channels": 12}
+    small = {"channels": 12, "depth": 2, "first_kernel": 7, "kernel": 3, "head_channels": 12, "skips": False}
     return PixelCNN(spec, **small | more)
 
 
@@ -128,8 +129,11 @@ def test_cached_and_naive_in_float32(shape, monkeypatch):
         seen.append(logits)
         return torch.sigmoid(-logits[:, 0]) <= u
 
+    in_waves = model.sample_from(noise)
     monkeypatch.setattr(BernoulliPixels, "level", level)
+    monkeypatch.setattr(PixelCNN, "stagger", None)
     fast = model.sample_from(noise)
+    assert torch.equal(fast, in_waves)
     cached, seen = seen, []
     slow = model.sample_from(noise, naive=True)
     torch.testing.assert_close(torch.stack(cached), torch.stack(seen), atol=1e-5, rtol=0)
@@ -144,6 +148,28 @@ def test_what_is_measured_of_drawing_is_what_drawing_takes():
     with torch.no_grad(), chunks.PeakBytes() as two_rows:
         model._measure_sample(6)
     assert two_rows.peak <= all_rows.peak <= chunks.UNSEEN * two_rows.peak
+
+
+@pytest.mark.parametrize(("first", "kernel"), [(3, 3), (5, 3), (3, 5), (1, 1)])
+def test_a_row_begins_when_all_that_it_sees_is_drawn(first, kernel):
+    """By gradient: in time, and not a column sooner."""
+    torch.manual_seed(0)
+    spec = DataSpec(shape=(1, 5, 9), levels=3)
+    model = vivid(model_of(spec, first_kernel=first, kernel=kernel))
+    when = torch.full((5, 9), -1)
+    for t, wave in enumerate(waves(5, 9, model.stagger)):
+        assert torch.equal(wave.of(when), torch.full((wave.length,), -1))
+        wave.of(when).fill_(t)
+    x = torch.randn(1, 1, 5, 9, dtype=torch.float64, requires_grad=True)
+    params = model.params(x)[0].sum(0)
+    sooner = torch.arange(9) + (model.stagger - 1) * torch.arange(5)[:, None]
+    late = 0
+    for i, j in itertools.product(range(5), range(9)):
+        (gradient,) = torch.autograd.grad(params[i, j], x, retain_graph=True)
+        seen = gradient[0, 0] != 0
+        assert not (seen & (when >= when[i, j])).any()
+        late += int((seen & (sooner >= sooner[i, j])).any())
+    assert late or kernel > first or kernel == 1  # features see less of their row than of those above
 
 
 def test_temperature_divides_the_logits():

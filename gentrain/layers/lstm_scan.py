@@ -1,0 +1,159 @@
+"""A convolutional LSTM that goes over an image, a line of pixels at a time, and back through time.
+
+[1] van den Oord, Kalchbrenner & Kavukcuoglu 2016, "Pixel Recurrent Neural Networks", arXiv:1601.06759.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+#: Input, forget and output gate, and what is written: F features each, in this order.
+GATES = 4
+
+
+class Line(NamedTuple):
+    """The pixels that one step computes at once; pixel row * W + column has this number.
+
+    Args:
+        first: place of the first one in the state, 0 .. places-1.
+        length: how many there are, at `first`, `first` + 1, ...
+        start: number of the first pixel.
+        stride: from one pixel's number to the next one's.
+    """
+
+    first: int
+    length: int
+    start: int
+    stride: int
+
+    def of(self, x: Tensor) -> Tensor:
+        """A view of these pixels of x [B, H * W, F], contiguous: [length, B, F]."""
+        images, pixels, features = x.shape
+        size, strides = (self.length, images, features), (self.stride * features, pixels * features, 1)
+        return x.as_strided(size, strides, x.storage_offset() + self.start * features)
+
+
+def rows(height: int, width: int) -> list[Line]:
+    """Row by row from the top; a place in the state is a column."""
+    return [Line(0, width, i * width, 1) for i in range(height)]
+
+
+def diagonals(height: int, width: int, from_right: bool = False) -> list[Line]:
+    """Diagonal by diagonal from the top left, or right; a place in the state is a row ([1] section 3.2).
+
+    [1] skews the image for this, so that diagonals are columns.
+    """
+    lines = []
+    for t in range(height + width - 1):
+        first, last = max(0, t - width + 1), min(t, height - 1)
+        column = width - 1 - (t - first) if from_right else t - first
+        stride = width + 1 if from_right else width - 1
+        lines.append(Line(first, last - first + 1, first * width + column, stride))
+    return lines
+
+
+def cell(pre: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """One step of the LSTM ([1] equation 3): pre [..., 4 F], c [..., F] -> h, c [..., F]."""
+    features = c.shape[-1]
+    i, f, o = pre[..., : 3 * features].sigmoid().chunk(3, -1)
+    c = f * c + i * pre[..., 3 * features :].tanh()
+    return o * c.tanh(), c
+
+
+@torch.compiler.disable
+def scan(pre: Tensor, weight: Tensor, lines: Sequence[Line], places: int) -> Tensor:
+    """The states of a convolutional LSTM, from zero, in float32 at least.
+
+    The state at place l is computed from what the input gives there and from the last states at the places
+    l - 1, l, ..., l + K - 2, as many as the kernel has taps.
+
+    Args:
+        pre: what the input gives to the gates, [B, 4 F, H, W].
+        weight: [K, F, 4 F], K = 2 or 3.
+        lines: the steps, each pixel in one of them.
+        places: how many there are in the state.
+
+    Returns:
+        h, [B, F, H, W].
+    """
+    height, width = pre.shape[-2:]
+    with torch.autocast(pre.device.type, enabled=False):
+        dtype = torch.promote_types(pre.dtype, torch.float32)
+        flat = pre.permute(0, 2, 3, 1).flatten(1, 2).contiguous()  # [B, H * W, 4 F]
+        states: Tensor = _Scan.apply(flat, weight.to(dtype), lines, places)
+    return states.unflatten(1, (height, width)).permute(0, 3, 1, 2)
+
+
+class _Scan(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, pre: Tensor, weight: Tensor, lines: Sequence[Line], places: int) -> Tensor:
+        """pre [B, H * W, 4 F], weight [K, F, 4 F] -> [B, H * W, F]."""
+        images, pixels, _ = pre.shape
+        taps, features, _ = weight.shape
+        states = weight.new_empty(images, pixels, features)
+        # With zeros before the first place and, for a third tap, behind the last.
+        h = weight.new_zeros(places + taps - 1, images, features)
+        c = weight.new_zeros(places, images, features)
+        kept: list[Tensor] = []
+        for line in lines:
+            here = slice(line.first, line.first + line.length)
+            before = h[line.first : line.first + line.length + taps - 1].clone()
+            a = line.of(pre).to(weight.dtype, copy=True, memory_format=torch.contiguous_format)
+            flat = a.view(-1, a.shape[-1])
+            for k in range(taps):
+                flat.addmm_(before[k : k + line.length].view(-1, features), weight[k])
+            a[..., : 3 * features].sigmoid_()
+            a[..., 3 * features :].tanh_()
+            i, f, o, g = a.chunk(GATES, -1)
+            c_before = c[here].clone()
+            c[here] = torch.mul(f, c_before).addcmul_(i, g)
+            shown = c[here].tanh()
+            torch.mul(o, shown, out=h[line.first + 1 : line.first + 1 + line.length])
+            line.of(states).copy_(h[line.first + 1 : line.first + 1 + line.length])
+            kept += [a, before, c_before, shown]
+        ctx.save_for_backward(weight, *kept)
+        ctx.lines, ctx.places, ctx.dtype = lines, places, pre.dtype
+        return states
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        """grad [B, H * W, F] -> those of pre and weight."""
+        weight, *kept = ctx.saved_tensors
+        taps, features, _ = weight.shape
+        grad = grad.contiguous()
+        images, pixels, _ = grad.shape
+        back = weight.transpose(1, 2).contiguous()  # [K, 4 F, F]
+        d_pre = grad.new_empty(images, pixels, GATES * features, dtype=ctx.dtype)
+        d_weight = torch.zeros_like(weight)
+        d_h = grad.new_zeros(ctx.places + taps - 1, images, features)
+        d_c = grad.new_zeros(ctx.places, images, features)
+        for line in reversed(ctx.lines):
+            shown, c_before, before, a = (kept.pop() for _ in range(4))
+            i, f, o, g = a.chunk(GATES, -1)
+            mine = d_h[line.first + 1 : line.first + 1 + line.length]
+            d = mine + line.of(grad)
+            mine.zero_()  # this state is the line's own; what came before it follows
+            d_a = torch.empty_like(a)
+            d_i, d_f, d_o, d_g = d_a.chunk(GATES, -1)
+            torch.mul(d, shown, out=d_o)
+            d_here = d_c[line.first : line.first + line.length]
+            d_here += torch.ops.aten.tanh_backward(d * o, shown)
+            torch.mul(d_here, g, out=d_i)
+            torch.mul(d_here, c_before, out=d_f)
+            torch.mul(d_here, i, out=d_g)
+            d_here *= f
+            opened = a[..., : 3 * features]
+            d_a[..., : 3 * features] *= opened - opened * opened
+            d_g *= 1 - g * g
+            line.of(d_pre).copy_(d_a)
+            flat = d_a.view(-1, d_a.shape[-1])
+            for k in range(taps):
+                d_weight[k].addmm_(before[k : k + line.length].view(-1, features).t(), flat)
+                d_h[line.first + k : line.first + k + line.length].view(-1, features).addmm_(flat, back[k])
+        return d_pre, d_weight, None, None
