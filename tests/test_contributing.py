@@ -19,41 +19,41 @@ TEXT = (TESTS.parent / "CONTRIBUTING.md").read_text()
 
 
 @pytest.fixture
-def fvbn(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def belief_net(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The two files, outside the package."""
     (code,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
     (config,) = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
-    (workplace / "fvbn.py").write_text(code)
+    (workplace / "belief_net.py").write_text(code)
     (workplace / "own" / "model").mkdir(parents=True)
-    (workplace / "own" / "model" / "fvbn.yaml").write_text(config)
+    (workplace / "own" / "model" / "belief_net.yaml").write_text(config)
     monkeypatch.syspath_prepend(str(workplace))
-    sys.modules.pop("fvbn", None)
+    sys.modules.pop("belief_net", None)
     return workplace
 
 
-def test_it_trains_resumes_samples_and_is_measured(gentrain: Callable[..., Ended], fvbn: Path) -> None:
+def test_it_trains_resumes_samples_and_is_measured(gentrain: Callable[..., Ended], belief_net: Path) -> None:
     settings = ["dataset.binarize=dynamic", "train.steps=100", "run_dir=run"]
-    trained = gentrain("train", "--config-dir", "own", "model=fvbn", "trust=[fvbn]", *settings)
+    trained = gentrain("train", "--config-dir", "own", "model=belief_net", "trust=[belief_net]", *settings)
     assert trained.status == 0, trained.err
-    resumed = gentrain("train", "resume=run", "trust=[fvbn]", "train.steps=150")
+    resumed = gentrain("train", "resume=run", "trust=[belief_net]", "train.steps=150")
     assert resumed.status == 0, resumed.err
     assert checkpoint.load(Path("run/checkpoints/last.pt"))["step"] == 150
-    assert gentrain("sample", "trust=[fvbn]").status == 0
-    measured = gentrain("eval", "trust=[fvbn]")
+    assert gentrain("sample", "trust=[belief_net]").status == 0
+    measured = gentrain("eval", "trust=[belief_net]")
     assert measured.status == 0, measured.err
     assert "exact" in measured.out
 
 
-def test_it_wants_two_levels_and_says_so(gentrain: Callable[..., Ended], fvbn: Path) -> None:
-    refused = gentrain("train", "--config-dir", "own", "model=fvbn", "trust=[fvbn]")
+def test_it_wants_two_levels_and_says_so(gentrain: Callable[..., Ended], belief_net: Path) -> None:
+    refused = gentrain("train", "--config-dir", "own", "model=belief_net", "trust=[belief_net]")
     assert refused.status == 2
     assert "dataset.binarize=dynamic" in refused.one_line()
 
 
-def test_its_probabilities_sum_to_one(fvbn: Path) -> None:
-    import fvbn as module
+def test_its_probabilities_sum_to_one(belief_net: Path) -> None:
+    import belief_net as module
 
-    model = module.FVBN(DataSpec(shape=(1, 3, 3), levels=2), weight_scale=1.0).double()
+    model = module.BeliefNet(DataSpec(shape=(1, 3, 3), levels=2), weight_scale=1.0).double()
     images = torch.tensor(list(itertools.product([0, 1], repeat=9)), dtype=torch.uint8).view(-1, 1, 3, 3)
     total = model.log_likelihood(images)[0].detach().exp().sum()
     assert float(total) == pytest.approx(1, abs=1e-8)
