@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,11 +21,13 @@ from torch.nn import functional
 
 from gentrain.api import Loaded
 from gentrain.commands.abilities import capable
+from gentrain.commands.asked import Asked
 from gentrain.commands.given import for_each, given, with_given
 from gentrain.commands.labels import label_of
 from gentrain.commands.next import ckpt_argument, next_command
 from gentrain.commands.output import Output
-from gentrain.commands.trained import label_names, listed, named_batch, open_data, open_model
+from gentrain.commands.trained import label_names, named_batch, open_data, open_model
+from gentrain.commands.typed import listed
 from gentrain.config import conform
 from gentrain.contracts import ImagesToLatents, LatentsToImages
 from gentrain.data.batches import images_at
@@ -41,12 +43,13 @@ _INSET = 4
 INSTEAD = "move images along a label: images=0 plus=[0]"
 
 
-def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) -> None:
+def run(asked: Asked) -> None:
     """Show numbered latents to choose from, add and subtract those chosen, or move images along labels.
 
     Raises:
         UserError: a model without latents, a number or a label that does not exist, missing data.
     """
+    config, typed = asked.config, asked.typed
     config = conform(ArithmeticConfig, config)
     loaded = open_model(config)
     model = capable(loaded, LatentsToImages, "arithmetic")

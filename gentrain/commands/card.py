@@ -32,6 +32,9 @@ LICENCES = {
         "optical recognition of handwritten digits, in scikit-learn (UCI, Alpaydin & Kaynak 1998), CC BY 4.0",
     ),
     "MNIST": Licence("cc-by-sa-3.0", "cc-by-sa-3.0", "MNIST (LeCun, Cortes & Burges), CC BY-SA 3.0"),
+    "BinarizedMNIST": Licence(
+        "cc-by-sa-3.0", "cc-by-sa-3.0", "MNIST, binarised by Larochelle & Murray (2011), CC BY-SA 3.0"
+    ),
     "FashionMNIST": Licence("mit", "mit", "Fashion-MNIST (Zalando Research), MIT"),
     "CIFAR10": Licence(
         "other", "research-use", "CIFAR-10 (Krizhevsky 2009), no licence is stated; it is used for research"

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
 from PIL import Image
 from torch import Tensor
 
 from gentrain import progress
 from gentrain.commands.abilities import capable
+from gentrain.commands.asked import Asked
 from gentrain.commands.given import given, with_given
 from gentrain.commands.next import ckpt_argument, next_command
 from gentrain.commands.output import Output
@@ -28,12 +27,13 @@ from gentrain.schemas import CompleteConfig
 GREY = 128
 
 
-def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) -> None:
+def run(asked: Asked) -> None:
     """Fill in images; write one row each: the image, what is given of it, `n` ways to go on.
 
     Raises:
         UserError: a model that cannot complete, images or a mask that cannot be read or do not fit.
     """
+    config, typed = asked.config, asked.typed
     config = conform(CompleteConfig, config)
     loaded = open_model(config)
     model = capable(loaded, Completes, "complete")

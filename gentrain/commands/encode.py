@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
-from typing import Any
 
-from omegaconf import DictConfig
 from tqdm import tqdm
 
 from gentrain.commands.abilities import capable
+from gentrain.commands.asked import Asked
 from gentrain.commands.given import given, with_given
+from gentrain.commands.latents import check_latents, encoded
 from gentrain.commands.next import ckpt_argument, next_command
 from gentrain.commands.output import Output
-from gentrain.commands.trained import (
-    batches_of,
-    check_latents,
-    device_of,
-    encoded,
-    named_batch,
-    open_data,
-    open_model,
-    split_of,
-)
+from gentrain.commands.trained import batches_of, device_of, named_batch, open_data, open_model, split_of
 from gentrain.config import conform
 from gentrain.contracts import ImagesToLatents
 from gentrain.errors import UserError
@@ -31,7 +21,7 @@ from gentrain.projector import CONFIG, save_projector
 from gentrain.schemas import EncodeConfig
 
 
-def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) -> None:
+def run(asked: Asked) -> None:
     """Write `latents` float32 [N, D] and, for a split that has them, `labels` int64 [N].
 
     With `projector`, the files of TensorBoard's projector too, in the run folder.
@@ -40,6 +30,7 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
         UserError: a model without an encoder, images that cannot be read, a projector without a run folder.
         Fault: latents that are not finite, for the projector.
     """
+    config, typed = asked.config, asked.typed
     config = conform(EncodeConfig, config)
     loaded = open_model(config)
     model = capable(loaded, ImagesToLatents, "encode")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from omegaconf import DictConfig
 
 from gentrain import __version__
 from gentrain.api import Loaded
+from gentrain.commands.asked import Asked
 from gentrain.commands.measures import METRICS, chosen
 from gentrain.commands.next import ckpt_argument, next_command
 from gentrain.commands.trained import device_of, open_model
@@ -23,13 +23,14 @@ from gentrain.schemas import EvalConfig
 from gentrain.training import randomness
 
 
-def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) -> None:
+def run(asked: Asked) -> None:
     """Measure and print; write each metric's figures beside the checkpoint's run.
 
     Raises:
         UserError: a metric that does not exist or that the model cannot have, missing data.
         Fault: a log-likelihood that is not finite, or a full disk.
     """
+    config = asked.config
     config = conform(EvalConfig, config)
     loaded = open_model(config)
     names = chosen(loaded, config.metrics)

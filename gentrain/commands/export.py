@@ -15,6 +15,7 @@ from torch import Tensor
 from gentrain import __version__, exported
 from gentrain.api import Loaded
 from gentrain.commands import card, to_onnx
+from gentrain.commands.asked import Asked
 from gentrain.commands.next import next_command
 from gentrain.commands.trained import open_model
 from gentrain.composing import composed
@@ -31,13 +32,14 @@ from gentrain.trust import again
 RUN = ("names", "dataset", "optim", "schedule", "train", "made", "seed", "precision")
 
 
-def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) -> None:
+def run(asked: Asked) -> None:
     """Write the folder, whole or not at all.
 
     Raises:
         UserError: no folder was named, something lies there, or the model cannot be exported so.
         Fault: a full disk.
     """
+    config = asked.config
     config = conform(ExportConfig, config)
     if config.out is None:
         raise UserError("out is missing: name the folder to write, e.g. gentrain export out=my-model")

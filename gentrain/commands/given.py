@@ -10,8 +10,9 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from gentrain.api import Loaded
-from gentrain.commands.labels import as_typed, label_of
-from gentrain.commands.trained import device_of, listed
+from gentrain.commands.labels import label_of
+from gentrain.commands.trained import device_of
+from gentrain.commands.typed import as_typed, listed
 from gentrain.contracts import Batch, DataSpec
 from gentrain.errors import UserError, did_you_mean
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 
 from gentrain.commands.abilities import capable
+from gentrain.commands.asked import Asked
 from gentrain.commands.given import for_each, given, lacks_own, with_given
 from gentrain.commands.next import ckpt_argument, next_command
 from gentrain.commands.output import Output
@@ -21,7 +18,7 @@ from gentrain.images import grid
 from gentrain.schemas import InterpolateConfig
 
 
-def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) -> None:
+def run(asked: Asked) -> None:
     """Walk between latents drawn from the prior, or those of images, pair by pair.
 
     Without a prior and without names: between the first test images.
@@ -29,6 +26,7 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
     Raises:
         UserError: a model without latents, an odd number of images.
     """
+    config, typed = asked.config, asked.typed
     config = conform(InterpolateConfig, config)
     loaded = open_model(config)
     model = capable(loaded, LatentsToImages, "interpolate")

@@ -7,18 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from gentrain.errors import UserError, did_you_mean, nearest
-from gentrain.explain import plain_key
 
 #: Names that a refusal lists at most.
 _MOST = 20
-
-
-def as_typed(typed: Sequence[str], key: str, value: Any) -> str:
-    """The word `value` of `key` as it stands among the overrides: Hydra takes 1_000 and 1e3 for numbers."""
-    if isinstance(value, str):
-        return value
-    words = [override.partition("=")[2].strip() for override in typed if plain_key(override) == key]
-    return words[-1] if words else str(value)
 
 
 def label_of(item: Any, names: Sequence[str], where: str) -> int:

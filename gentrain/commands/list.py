@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from gentrain.building import target_class
 from gentrain.commands.abilities import needed
+from gentrain.commands.asked import Asked
 from gentrain.commands.verbs import VERBS
 from gentrain.composing import composed
 from gentrain.config import config_dir, conform, options
@@ -19,8 +19,9 @@ from gentrain.explain import explain
 from gentrain.schemas import ListConfig
 
 
-def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) -> None:
+def run(asked: Asked) -> None:
     """Print the tables."""
+    config = asked.config
     from hydra.core.hydra_config import HydraConfig
 
     config = conform(ListConfig, config)

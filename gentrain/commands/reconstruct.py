@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-from omegaconf import DictConfig
-
 from gentrain.commands.abilities import capable
+from gentrain.commands.asked import Asked
 from gentrain.commands.given import given, with_given
 from gentrain.commands.next import ckpt_argument, next_command
 from gentrain.commands.output import Output
@@ -19,12 +15,13 @@ from gentrain.images import grid, rows_of_eight
 from gentrain.schemas import ReconstructConfig
 
 
-def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) -> None:
+def run(asked: Asked) -> None:
     """Reconstruct the images that were named; write them above one another, a row of each kind.
 
     Raises:
         UserError: a model that does not reconstruct, images that cannot be read or that lack their labels.
     """
+    config, typed = asked.config, asked.typed
     config = conform(ReconstructConfig, config)
     loaded = open_model(config)
     model = capable(loaded, Reconstructs, "reconstruct")

@@ -12,6 +12,7 @@ import math
 import shlex
 import signal
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gentrain.api import Loaded
 from gentrain.commands import resuming, train
+from gentrain.commands.asked import Asked
 from gentrain.commands.eval import measure
 from gentrain.commands.length import follow
 from gentrain.commands.measures import METRICS
@@ -41,7 +43,7 @@ PLACES = ("experiment", "device", "threads", "dataset.root", "dataset.cache", "r
 RECIPE = ("model", "dataset", "optim", "schedule", "train", "seed", "precision")
 
 
-def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) -> None:
+def run(asked: Asked) -> None:
     """Train, measure, compare, write result.json.
 
     Raises:
@@ -51,10 +53,10 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
     """
     if distributed.launched_size() > 1:
         raise UserError("gentrain reproduce runs in one process; start it without torchrun")
-    experiment = choices.get("experiment")
+    experiment = asked.choices.get("experiment")
     if experiment is None:
         raise UserError(f"experiment is missing; one of: {', '.join(options('experiment'))}")
-    config = conform(TrainConfig, config)
+    config, typed = conform(TrainConfig, asked.config), asked.typed
     for key in ("resume", "init"):
         if config[key] is not None:
             raise UserError(
@@ -64,7 +66,7 @@ def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) ->
     folder = expanded(config.run_dir or runs.OUTPUTS / "reproduce" / runs.safe_name(experiment))
     again = command(experiment, typed)
     try:
-        trained(config, typed, choices, folder)
+        trained(replace(asked, config=config), folder)
         if config.dry_run:
             return
         loaded, result = compared(config, typed, experiment, folder)
@@ -120,12 +122,13 @@ def check_targets(config: DictConfig, experiment: str) -> None:
 # Training
 
 
-def trained(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any], folder: Path) -> None:
+def trained(asked: Asked, folder: Path) -> None:
     """See that `folder` holds a complete run of the recipe.
 
     Raises:
         UserError: it holds a run of another recipe.
     """
+    config, typed = asked.config, asked.typed
     begun = (folder / "config.yaml").is_file()
     if begun:
         check_recipe(config, folder)
@@ -138,7 +141,7 @@ def trained(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]
         config.run_dir = str(folder)
     before = changed_at(folder)
     try:
-        train.run(config, typed, choices)
+        train.run(replace(asked, typed=typed))
     except resuming.Complete:
         print(f"trained {folder} is complete")
     finally:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import numpy as np
 import torch
-from omegaconf import DictConfig
 
 from gentrain.commands.abilities import capable
+from gentrain.commands.asked import Asked
 from gentrain.commands.given import given
 from gentrain.commands.next import ckpt_argument, next_command
 from gentrain.commands.output import Output
@@ -24,13 +21,14 @@ from gentrain.schemas import SampleConfig
 MOST_IN_A_PICTURE = 4096
 
 
-def run(config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]) -> None:
+def run(asked: Asked) -> None:
     """Draw `n` images and write them.
 
     Raises:
         UserError: a model that does not sample, a label or an attribute that the data do not have,
             a place that cannot be written.
     """
+    config, typed = asked.config, asked.typed
     config = conform(SampleConfig, config)
     loaded = open_model(config)
     capable(loaded, Samples, "sample")

@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
-from omegaconf import DictConfig
-
+from gentrain.commands.asked import Asked
 from gentrain.errors import Fault, UserError
 from gentrain.files import check_writable
 from gentrain.training import run as runs
@@ -29,14 +27,13 @@ class Sweep:
         self.done = 0  # jobs, whatever came of them
         self.status = 0  # the largest of the jobs that did not end well
 
-    def run(
-        self, command: ModuleType, config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any]
-    ) -> None:
+    def run(self, command: ModuleType, asked: Asked) -> None:
         """One job, its run folder under outputs/sweeps/<date>_<time>/."""
+        config, typed = asked.config, asked.typed
         label = " ".join(typed)
         if command.__name__ != "gentrain.commands.train":
             try:
-                command.run(config, typed, choices)
+                command.run(asked)
                 self.done += 1
             except (Fault, UserError) as error:
                 self._failed(error)
@@ -50,7 +47,7 @@ class Sweep:
             self.folder = runs.exclusive(parent, datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
         print(f"== {label}", flush=True)
         try:
-            done = command.run(config, typed, choices, base=self.folder)
+            done = command.run(asked, base=self.folder)
             self.done += 1
         except (Fault, UserError) as error:
             self._failed(error)

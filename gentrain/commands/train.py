@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import signal
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig
 
+from gentrain.commands.asked import Asked
 from gentrain.commands.assemble import Assembled, make_trainer
 from gentrain.commands.beginning import New, Resumed, StartedOver
 from gentrain.commands.length import saved_text
@@ -40,15 +41,11 @@ from gentrain.training.run import Run
 from gentrain.training.stopping import Stopped
 
 
-def run(
-    config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any], base: Path | None = None
-) -> dict[str, Any]:
-    """Train as `config` says.
+def run(asked: Asked, base: Path | None = None) -> dict[str, Any]:
+    """Train as its config says.
 
     Args:
-        config: composed by Hydra.
-        typed: the overrides as they were typed.
-        choices: the options of the config groups.
+        asked: the command line.
         base: where a sweep wants its run folders.
 
     Returns:
@@ -60,7 +57,7 @@ def run(
         Fault: what went wrong while training.
     """
     warnings.showwarning = warn_in_one_line
-    settled = settle(conform(TrainConfig, config), typed, choices, base)
+    settled = settle(replace(asked, config=conform(TrainConfig, asked.config)), base)
     try:
         settled.beginning.check()
         world = prepare(settled)
@@ -108,31 +105,29 @@ class Settled:
         return self.beginning.config
 
 
-def settle(
-    config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any], base: Path | None = None
-) -> Settled:
+def settle(asked: Asked, base: Path | None = None) -> Settled:
     """Which run is meant, with which configuration, on which device. Nothing is changed by it.
 
     Raises:
         UserError: overrides that do not fit, no such run, or a device that is not there.
     """
+    config = asked.config
     restarted = finding.restarted(config.run_dir) if config.resume is None else None
     if restarted is not None:
         config.resume = str(restarted.folder)
-        typed = []
-    beginning = beginning_of(config, typed, choices, base)
+        asked = replace(asked, typed=())
+    beginning = beginning_of(asked, base)
     config = beginning.config
     device = pick_device(config.device, distributed.local_rank())
     precision = pick_precision(config.precision, device)
     if config.train.cuda_graph:
         cuda_graph.check_run(device, precision.name, distributed.launched_size(), config.train.compile)
-    return Settled(beginning, typed, device, precision, restarted is not None)
+    return Settled(beginning, asked.typed, device, precision, restarted is not None)
 
 
-def beginning_of(
-    config: DictConfig, typed: Sequence[str], choices: Mapping[str, Any], base: Path | None
-) -> New:
+def beginning_of(asked: Asked, base: Path | None) -> New:
     """How the run begins, with its configuration."""
+    config, typed = asked.config, asked.typed
     if config.resume is not None:
         reopened = reopen(config, typed)
         for problem in reopened.problems:
@@ -140,7 +135,7 @@ def beginning_of(
         return StartedOver(reopened) if reopened.state is None else Resumed(reopened, reopened.state)
     refuse_ours(typed)
     if config.names.model == "":
-        config.names.update({g: choices.get(g) for g in ("model", "dataset", "experiment")})
+        config.names.update({g: asked.choices.get(g) for g in ("model", "dataset", "experiment")})
     config.made.update(commit=provenance.commit(), versions=provenance.versions())
     if any(plain_key(o) == "train.steps" for o in typed):
         if any(plain_key(o) == "train.epochs" for o in typed):

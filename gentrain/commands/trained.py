@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor
 from tqdm import tqdm
 
@@ -18,11 +17,11 @@ from gentrain.api import Loaded, load_checkpoint
 from gentrain.building import build_source
 from gentrain.commands.abilities import capable
 from gentrain.commands.same_data import reconciled, section
-from gentrain.contracts import Batch, ImagesToLatents, Samples
+from gentrain.contracts import Batch, Samples
 from gentrain.data.batches import images_at, in_order
 from gentrain.data.pictures import read_images
 from gentrain.data.source import Data, Source, Split
-from gentrain.errors import Fault, UserError
+from gentrain.errors import UserError
 from gentrain.saying import warn_in_one_line
 from gentrain.training import cpu, distributed, randomness
 from gentrain.training.precision import pick_device
@@ -96,43 +95,6 @@ def batches_of(
     )
 
 
-def encoded(model: ImagesToLatents, batches: Iterable[Batch], images: bool) -> tuple[Tensor, Batch]:
-    """The latents of images, and what is known of the images, on the CPU.
-
-    Args:
-        model: what has the latents.
-        batches: the images, on its device.
-        images: whether the images themselves are kept; else `x` is empty.
-
-    Returns:
-        z float32 [N, D], and one batch of all N images.
-    """
-    latents: list[Tensor] = []
-    parts: list[Batch] = []
-    with torch.no_grad():
-        for batch in batches:
-            z = model.images_to_latents(batch.x, condition=model.condition_in(batch))
-            latents.append(z.float().cpu())
-            parts.append((batch if images else batch._replace(x=batch.x[:0])).map(Tensor.cpu))
-    x, *known = (None if part[0] is None else torch.cat(part) for part in zip(*parts, strict=True))
-    assert x is not None
-    return torch.cat(latents), Batch(x, *known)
-
-
-def check_latents(z: Tensor) -> None:
-    """Refuse latents [N, D] of a model that went bad.
-
-    Raises:
-        Fault: some are not finite; says of how many images.
-    """
-    bad = int((~z.isfinite().all(1)).sum())
-    if bad:
-        raise Fault(
-            f"the latents of {bad} of {len(z)} images are not finite; the model has diverged: "
-            "take an earlier checkpoint, or train with a lower learning rate"
-        )
-
-
 def label_names(data: Data) -> tuple[str, ...]:
     """One name per label, its number where the data set gives it none.
 
@@ -202,16 +164,3 @@ def named_batch(images: str | None, loaded: Loaded, config: DictConfig) -> Batch
             )
         batch = Batch(read_images(path, loaded.model.spec))
     return batch.map(lambda part: part.to(device_of(loaded)))
-
-
-def listed(key: str, value: Any, what: str) -> list[Any]:
-    """The items of `key=[...]`; none where it is null.
-
-    Raises:
-        UserError: it is no list; with the list that was meant.
-    """
-    if value is None:
-        return []
-    if not isinstance(value, ListConfig):
-        raise UserError(f"{key}={value}: expected a list of {what}, e.g. {key}=[{value}]")
-    return list(OmegaConf.to_container(value))  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ import os
 import pickle
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,11 +19,11 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from omegaconf import DictConfig
 from running import Ended
 
 import gentrain as package
-from gentrain import cli
+from gentrain import hydra_entry
+from gentrain.commands.asked import Asked
 from gentrain.errors import UserError
 from gentrain.training import checkpoint
 
@@ -78,29 +79,29 @@ def bad(trained: SimpleNamespace, workplace: Path, monkeypatch: pytest.MonkeyPat
     return checkpoint.load(Path("bad/checkpoints/last.pt"))
 
 
-COMPOSED: dict[tuple[str, ...], tuple[DictConfig, list[str], dict[str, Any]]] = {}
+COMPOSED: dict[tuple[str, ...], Asked] = {}
 
 
 @pytest.fixture(autouse=True)
 def composed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hydra composes each command line once for all tests: that takes longer than what is tested."""
-    run_hydra = cli.run_hydra
+    run = hydra_entry.run
 
     def remembering(verb: str, rest: list[str]) -> int:
         command, key = import_module(f"gentrain.commands.{verb}"), (verb, *rest)
 
-        def remember(config: DictConfig, typed: list[str], choices: dict[str, Any]) -> None:
-            COMPOSED[key] = config, typed, choices
+        def remember(asked: Asked) -> None:
+            COMPOSED[key] = asked
 
         if key not in COMPOSED:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(command, "run", remember)
-                assert run_hydra(verb, rest) == 0
-        config, typed, choices = COMPOSED[key]
-        command.run(config.copy(), typed, choices)
+                assert run(verb, rest) == 0
+        asked = COMPOSED[key]
+        command.run(replace(asked, config=asked.config.copy()))
         return 0
 
-    monkeypatch.setattr(cli, "run_hydra", remembering)
+    monkeypatch.setattr(hydra_entry, "run", remembering)
 
 
 def contents() -> dict[str, str]:

@@ -10,16 +10,9 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from gentrain.api import Loaded
+from gentrain.commands.latents import check_latents, encoded
 from gentrain.commands.measures.frame import Measured, Metric
-from gentrain.commands.trained import (
-    batches_of,
-    check_latents,
-    device_of,
-    encoded,
-    label_names,
-    open_data,
-    split_of,
-)
+from gentrain.commands.trained import batches_of, device_of, label_names, open_data, split_of
 from gentrain.contracts import ImagesToLatents
 from gentrain.data.source import Split
 from gentrain.errors import UserError

@@ -1,0 +1,32 @@
+"""Settings as a user types them, which Hydra makes something else of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from omegaconf import ListConfig, OmegaConf
+
+from gentrain.errors import UserError
+from gentrain.explain import plain_key
+
+
+def as_typed(typed: Sequence[str], key: str, value: Any) -> str:
+    """The word `value` of `key` as it stands among the overrides: Hydra takes 1_000 and 1e3 for numbers."""
+    if isinstance(value, str):
+        return value
+    words = [override.partition("=")[2].strip() for override in typed if plain_key(override) == key]
+    return words[-1] if words else str(value)
+
+
+def listed(key: str, value: Any, what: str) -> list[Any]:
+    """The items of `key=[...]`; none where it is null.
+
+    Raises:
+        UserError: it is no list; with the list that was meant.
+    """
+    if value is None:
+        return []
+    if not isinstance(value, ListConfig):
+        raise UserError(f"{key}={value}: expected a list of {what}, e.g. {key}=[{value}]")
+    return list(OmegaConf.to_container(value))  # type: ignore[arg-type]
