@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all test-gpu lint types format bench bench-data bench-sample bench-train bench-busy taxonomy gallery accept clean
+.PHONY: help install demo test test-all test-gpu lint types format bench bench-data bench-sample bench-train bench-autoregressive bench-busy taxonomy gallery accept clean
 
 help: ## show this list
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -56,11 +56,14 @@ bench: $(STAMP) ## the trainer against a bare loop over the same model
 bench-data: $(STAMP) ## our batches against a torchvision DataLoader (needs MNIST)
 	$(BIN)/python scripts/bench.py data
 
-bench-sample: $(STAMP) ## sampling pixel by pixel, naive and cached
+bench-sample: $(STAMP) ## drawing value by value, beside the naive sampler (about 3 minutes)
 	$(BIN)/python scripts/bench.py sample
 
 bench-train: $(STAMP) ## training a PixelCNN, in float32 and bf16
 	$(BIN)/python scripts/bench.py train
+
+bench-autoregressive: $(STAMP) ## training autoregressive models as published (about 10 minutes)
+	$(BIN)/python scripts/bench.py autoregressive
 
 bench-busy: $(STAMP) ## training beside a spinning process (about 7 minutes)
 	$(BIN)/python scripts/bench.py busy

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from bench_autoregressive import bench_autoregressive, bench_sample, matrix_rate
 from omegaconf import DictConfig
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
@@ -202,34 +203,6 @@ def bare(config: DictConfig, spec: DataSpec, ready: list[Batch], arguments: argp
     return (time.perf_counter() - batches.times[0]) / arguments.steps
 
 
-def bench_sample(arguments: argparse.Namespace) -> bool:
-    """Seconds for 16 images of 28x28 by the naive and the cached sampler, and for 64 by the cached one.
-
-    With the published PixelCNN for MNIST and the same noise; the images must be the same.
-    """
-    config = compose_train(["model=pixelcnn", "dataset=mnist"])
-    torch.manual_seed(0)
-    model: Any = build_model(config.model, DataSpec(shape=(1, 28, 28), levels=2)).eval()
-    noise = torch.rand(64, 1, 28, 28)
-
-    def timed(count: int, naive: bool) -> tuple[float, torch.Tensor]:
-        start = time.perf_counter()
-        images = model.sample_from(noise[:count], naive=naive)
-        return time.perf_counter() - start, images
-
-    timed(1, naive=False)  # warms up
-    naive, expected = timed(16, naive=True)
-    cached, many = ([timed(n, naive=False) for _ in range(arguments.repeats)] for n in (16, 64))
-    seconds, more = (statistics.median(t for t, _ in runs) for runs in (cached, many))
-    same = all(torch.equal(images, expected) for _, images in cached)
-    print(
-        f"16 images of 28x28   naive {naive:.2f} s   cached {seconds:.2f} s (wanted: at most 0.8)   "
-        f"ratio {naive / seconds:.0f}   the same images: {'yes' if same else 'NO'}\n"
-        f"64 images of 28x28   cached {more:.2f} s, {more / seconds:.2f} times as long (wanted: at most 2)"
-    )
-    return same and seconds <= 0.8 and more <= 2 * seconds
-
-
 def bench_train(arguments: argparse.Namespace) -> bool:
     """Images per second of training a PixelCNN on binarised MNIST, and the share of the machine's rate.
 
@@ -348,22 +321,12 @@ def trained(
     return run
 
 
-def matrix_rate(dtype: torch.dtype, size: int = 2048, repeats: int = 7) -> float:
-    """Operations per second of products of square matrices, the median of some."""
-    a, b = (torch.randn(size, size).to(dtype) for _ in range(2))
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        torch.mm(a, b)
-        times.append(time.perf_counter() - start)
-    return 2 * size**3 / statistics.median(times)
-
-
 #: Each measurement: its help, and its options with their defaults.
 WHAT: dict[str, tuple[Callable[[argparse.Namespace], bool], str, dict[str, Any]]] = {
     "data": (bench_data, "our batches against a torchvision DataLoader", {"repeats": 5}),
     "loop": (bench_loop, "the trainer against a bare loop over the same model", {"steps": 100, "repeats": 7}),
-    "sample": (bench_sample, "the cached sampler against the naive one", {"repeats": 5}),
+    "sample": (bench_sample, "drawing value by value, beside the naive sampler", {"repeats": 3}),
+    "autoregressive": (bench_autoregressive, "training autoregressive models as published", {"repeats": 3}),
     "train": (bench_train, "training a PixelCNN, beside whole masked kernels", {"steps": 10, "repeats": 5}),
     "busy": (bench_busy, "training beside a spinning process", {"model": "vae", "steps": 800, "repeats": 7}),
 }

@@ -39,6 +39,8 @@ class Downloaded(ImageSource):
 
     #: The class in torchvision.datasets that knows the servers and checksums.
     torchvision_name: ClassVar[str]
+    #: What kind of checksum is published.
+    checksum: ClassVar[str] = "MD5"
     #: Where `look` looks, for a message: "there and in ...".
     places: ClassVar[str]
 
@@ -100,7 +102,7 @@ class Downloaded(ImageSource):
                 raise OSError("some files are still missing")
         except (RuntimeError, OSError, http.client.HTTPException) as error:
             missing = self.missing(self.look(root)) or missing
-            wanted = ", ".join(f"{file} (MD5 {md5})" for file, md5 in missing.items())
+            wanted = ", ".join(f"{file} ({self.checksum} {published})" for file, published in missing.items())
             raise UserError(
                 f"{self.torchvision_name} is not in {root} (looked {self.places}) and cannot be downloaded: "
                 f"{error}. Wanted: {wanted}. To get them: {self.by_hand(root, missing)}; or name the folder "

@@ -52,6 +52,17 @@ def compare_file_md5(path: Path, md5: str) -> None:
     _compare(path, digest.hexdigest(), md5, "MD5")
 
 
+def compare_file_sha256(path: Path, sha256: str) -> None:
+    """Compare a file of any size with its published SHA-256; it is not held in memory.
+
+    Raises:
+        CorruptFile: it is another.
+    """
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    _compare(path, digest.hexdigest(), sha256, "SHA-256")
+
+
 def _compare(path: Path | str, found: str, md5: str, what: str) -> None:
     if found != md5:
         advice = "for other data in the same format: dataset.verify=false"

@@ -368,7 +368,10 @@ class ImageSource(Source):
 
     def __init__(self, *, binarize: str, flip: bool, crop: int, **settings: Any) -> None:
         if binarize not in ("none", "dynamic", "fixed", "threshold"):
-            raise ValueError(f"dataset.binarize must be none, dynamic, fixed or threshold, found {binarize}")
+            hint = "; that file is dataset=binarized_mnist" if binarize == "larochelle" else ""
+            raise ValueError(
+                f"dataset.binarize must be none, dynamic, fixed or threshold, found {binarize}{hint}"
+            )
         if crop < 0:
             raise ValueError(f"dataset.crop must be at least 0, found {crop}")
         super().__init__(**settings)

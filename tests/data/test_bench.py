@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[2] / "scripts" / "bench.py"
 
 
@@ -19,7 +21,8 @@ def test_missing_data_is_one_line(tmp_path: Path) -> None:
     assert "GENTRAIN_DATA" in ended.stderr
 
 
-def test_real_figures_come_in_turn() -> None:
+def test_real_figures_come_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))  # as Python does for a script
     spec = importlib.util.spec_from_file_location("bench", SCRIPT)
     assert spec is not None
     assert spec.loader is not None
