@@ -2,6 +2,8 @@
 
 [1] Dinh, Sohl-Dickstein & Bengio 2017, "Density Estimation using Real NVP", arXiv:1605.08803.
 [2] Theis, van den Oord & Bethge 2016, "A note on the evaluation of generative models", arXiv:1511.01844.
+[3] Ho, Chen, Srinivas, Duan & Abbeel 2019, "Flow++: Improving Flow-Based Generative Models with Variational
+    Dequantization and Architecture Design", arXiv:1902.00275.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from torch import Tensor
 from gentrain.contracts import Batch, Conditional, DataSpec, HasLikelihood, Invertible, Samples
 from gentrain.layers.actnorm import initialising
 from gentrain.layers.condition import ConditionVector
+from gentrain.layers.dequantiser import Dequantiser
 from gentrain.layers.settings import check_choice
 from gentrain.layers.transform import Chain, Logit, Shift, Transform
 
@@ -23,13 +26,14 @@ EXAMINED = 32
 #: Share of pixel values at the first or last level from which a flow without a logit learns slowly.
 MANY_EXTREME = 0.5
 LABEL_BY = ("none", "bias")
+DEQUANTISATIONS = ("uniform", "variational")
 
 
 class Flow(Samples, HasLikelihood, Invertible, Conditional):
     """p(y) = N(f(y); 0, I) |det df/dy| ([1] equation 2) of images y = (x + u) / levels, u ~ U[0, 1)^D.
 
     The expected logarithm of the density bounds that of the levels: log P(x) >= E_u log p(y) - D log(levels)
-    ([2] section 3.1).
+    ([2] section 3.1). With u ~ q(u|x) from a flow of its own, -log q(u|x) is added ([3] section 3.1).
 
     Args:
         spec: what the images are.
@@ -38,6 +42,7 @@ class Flow(Samples, HasLikelihood, Invertible, Conditional):
             for images of which many pixels are black or white. None: to [-1/2, 1/2).
         label_by: "none", a model of p(x), or "bias": what is known of an image is added inside the coupling
             networks, which are built for `known_of` numbers.
+        dequantisation: "uniform", or "variational": q(u|x) is learnt along with p.
 
     Raises:
         ValueError: a setting out of its range, or images without labels that are to be given.
@@ -46,11 +51,19 @@ class Flow(Samples, HasLikelihood, Invertible, Conditional):
     latent_prior = "gaussian"
     takes = ("label", "attributes", "caption")
     optional = True
+    formerly = {"logit": None, "label_by": "none", "dequantisation": "uniform"}  # noqa: RUF012 - never written
 
     def __init__(
-        self, spec: DataSpec, transform: Transform, *, logit: float | None = None, label_by: str = "none"
+        self,
+        spec: DataSpec,
+        transform: Transform,
+        *,
+        logit: float | None = None,
+        label_by: str = "none",
+        dequantisation: str = "uniform",
     ) -> None:
         super().__init__(spec)
+        check_choice("dequantisation", dequantisation, DEQUANTISATIONS)
         if logit is not None and not 0 < logit < 1:
             raise ValueError(f"model.logit must be null or above 0 and below 1, found {logit}")
         self.latent_dim = spec.dims
@@ -59,6 +72,7 @@ class Flow(Samples, HasLikelihood, Invertible, Conditional):
         if known := self.known_of(spec, label_by):
             self.condition = self.condition_of(spec)
             self.vector = ConditionVector(known, tokens=self.condition.name == "caption")
+        self.dequantiser = Dequantiser(spec.shape[0]) if dequantisation == "variational" else None
         #: Share of the first batch's pixel values at the first or last level; None: not asked.
         self._extreme: float | None = None
 
@@ -79,9 +93,17 @@ class Flow(Samples, HasLikelihood, Invertible, Conditional):
     # Learning
 
     def dequantise(self, x: Tensor) -> Tensor:
-        """x uint8 [B, C, H, W] -> y = (x + u) / levels in [0, 1), u ~ U[0, 1)."""
-        noise = torch.rand(x.shape, dtype=self._like.dtype, device=x.device)
-        return (x + noise) / self.spec.levels
+        """x uint8 [B, C, H, W] -> y = (x + u) / levels in [0, 1), u ~ U[0, 1) or q(u|x)."""
+        return self._dequantised(x)[0]
+
+    def _dequantised(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """x -> y, and log q(u|x) [B]; None where it is 0."""
+        log_q = None
+        if self.dequantiser is None:
+            noise = torch.rand(x.shape, dtype=self._like.dtype, device=x.device)
+        else:
+            noise, log_q = self.dequantiser(self.scaled(x))
+        return (x + noise) / self.spec.levels, log_q
 
     def log_prob(self, y: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
         """y [B, C, H, W] in [0, 1) -> the terms of log p(y): log N(z; 0, I) [B] and log |det dz/dy| [B].
@@ -94,12 +116,17 @@ class Flow(Samples, HasLikelihood, Invertible, Conditional):
     def loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """-log P(x), bounded with one draw of u, in nats per image, averaged over the batch.
 
-        It is the sum of the terms `prior`, -log N(z; 0, I), and `volume`, D log(levels) - log |det dz/dy|.
+        It is the sum of the terms `prior`, -log N(z; 0, I), and `volume`, D log(levels) - log |det dz/dy|,
+        and of `noise`, log q(u|x), where that is learnt.
         """
-        log_prior, log_det = self.log_prob(self.dequantise(batch.x), *self.given(batch))
+        y, log_q = self._dequantised(batch.x)
+        log_prior, log_det = self.log_prob(y, *self.given(batch))
         prior = -log_prior.mean()
         volume = self.spec.dims * math.log(self.spec.levels) - log_det.mean()
-        return prior + volume, {"prior": prior.detach(), "volume": volume.detach()}
+        loss, terms = prior + volume, {"prior": prior.detach(), "volume": volume.detach()}
+        if log_q is not None:
+            loss, terms["noise"] = loss + log_q.mean(), log_q.mean().detach()
+        return loss, terms
 
     def data_dependent_init(self, batch: Batch) -> None:
         """Initialise each layer that starts from data on what those before it make of the batch, once."""
@@ -128,12 +155,24 @@ class Flow(Samples, HasLikelihood, Invertible, Conditional):
     # Capabilities
 
     def likelihood_kind(self, samples: int | None) -> str:
-        """With one draw of u, as the literature reports it, whatever `samples` is."""
-        return "dequantised bound"
+        """With one draw of u, as the literature reports it; with as many as `samples` where q is learnt."""
+        draws = self._draws(samples)
+        return "dequantised bound" + (f", {draws} draws" if draws > 1 else "")
+
+    def _draws(self, samples: int | None) -> int:
+        return 1 if self.dequantiser is None else samples or 1
 
     def _log_likelihood(self, x: Tensor, samples: int | None, *y: Tensor) -> Tensor:
-        log_prior, log_det = self.log_prob(self.dequantise(x), *y)
-        return log_prior + log_det - self.spec.dims * math.log(self.spec.levels)
+        """The logarithm of the mean of p(y) / q(u|x) over the draws ([3] equation 13), of one as a rule."""
+        draws = self._draws(samples)
+        found = [self._one_bound(x, *y) for _ in range(draws)]
+        return found[0] if draws == 1 else torch.stack(found).logsumexp(0) - math.log(draws)
+
+    def _one_bound(self, x: Tensor, *y: Tensor) -> Tensor:
+        dequantised, log_q = self._dequantised(x)
+        log_prior, log_det = self.log_prob(dequantised, *y)
+        bound = log_prior + log_det - self.spec.dims * math.log(self.spec.levels)
+        return bound if log_q is None else bound - log_q
 
     def _to_latent(self, y: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
         z, log_det = self.transform(y, *self._given(*given))

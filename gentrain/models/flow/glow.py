@@ -76,12 +76,11 @@ class Glow(Flow):
         dropout: probability of zeroing an input of a coupling network's last convolution in training.
         logit: as of `Flow`.
         label_by: as of `Flow`.
+        dequantisation: as of `Flow`.
 
     Raises:
         ValueError: a setting out of its range, or images of a size that cannot be halved so often.
     """
-
-    formerly = {"logit": None, "label_by": "none"}  # noqa: RUF012 - never written
 
     def __init__(
         self,
@@ -94,6 +93,7 @@ class Glow(Flow):
         dropout: float,
         logit: float | None,
         label_by: str,
+        dequantisation: str,
     ) -> None:
         for setting, value in (("scales", scales), ("depth", depth), ("hidden", hidden)):
             check_positive(setting, value)
@@ -109,7 +109,7 @@ class Glow(Flow):
             return Chain([Squeeze(), *steps]), (channels, height, width)
 
         multiscale = MultiScale(spec.shape, scales, make_scale, ConditionalPrior, TopPrior)
-        super().__init__(spec, multiscale, logit=logit, label_by=label_by)
+        super().__init__(spec, multiscale, logit=logit, label_by=label_by, dequantisation=dequantisation)
 
     @property
     def multiscale(self) -> MultiScale:

@@ -85,6 +85,7 @@ class NICE(Flow):
         hidden: units of the hidden layers of a coupling's network.
         logit: as of `Flow`; [1] has none.
         label_by: as of `Flow`.
+        dequantisation: as of `Flow`.
 
     Raises:
         ValueError: a setting out of its range, or images of a single value.
@@ -98,6 +99,7 @@ class NICE(Flow):
         hidden: Sequence[int],
         logit: float | None,
         label_by: str,
+        dequantisation: str,
     ) -> None:
         check_positive("couplings", couplings)
         check_positive("hidden", *hidden)
@@ -110,4 +112,4 @@ class NICE(Flow):
             Coupling(spec.dims, net, Additive(), ChannelMask(second=bool(i % 2))) for i in range(couplings)
         ]
         transform = Chain([EvenOdd(spec.shape), *made, Scale(spec.dims), LogisticToNormal()])
-        super().__init__(spec, transform, logit=logit, label_by=label_by)
+        super().__init__(spec, transform, logit=logit, label_by=label_by, dequantisation=dequantisation)

@@ -73,6 +73,7 @@ class RealNVP(Flow):
         blocks: residual blocks of a coupling network.
         logit: as of `Flow`.
         label_by: as of `Flow`.
+        dequantisation: as of `Flow`.
 
     Raises:
         ValueError: a setting out of its range, or images of a size that cannot be halved so often.
@@ -87,6 +88,7 @@ class RealNVP(Flow):
         blocks: int,
         logit: float | None,
         label_by: str,
+        dequantisation: str,
     ) -> None:
         for setting, value in (("scales", scales), ("hidden", hidden), ("blocks", blocks)):
             check_positive(setting, value)
@@ -116,4 +118,10 @@ class RealNVP(Flow):
         multiscale = MultiScale(
             spec.shape, scales, make_scale, lambda *_: StandardPrior(), lambda _: StandardPrior()
         )
-        super().__init__(spec, Chain([ActNorm(spec.shape[0]), multiscale]), logit=logit, label_by=label_by)
+        super().__init__(
+            spec,
+            Chain([ActNorm(spec.shape[0]), multiscale]),
+            logit=logit,
+            label_by=label_by,
+            dequantisation=dequantisation,
+        )

@@ -15,6 +15,7 @@ from torch.distributions import Normal
 
 from gentrain.contracts import Batch, DataSpec, chunks
 from gentrain.layers.coupling import Additive, ChannelMask, CheckerboardMask, Coupling, TanhScale
+from gentrain.layers.dequantiser import Dequantiser
 from gentrain.layers.gaussian_prior import StandardPrior
 from gentrain.layers.multiscale import MultiScale, Shape
 from gentrain.layers.squeeze import Squeeze
@@ -64,15 +65,21 @@ def glow(
     coupling: str = "affine", logit: float | None = None, by: str = "none"
 ) -> Callable[[DataSpec], Flow]:
     small = {"scales": 1, "depth": 2, "hidden": 6, "dropout": 0.0}
-    return lambda spec: Glow(spec, coupling=coupling, logit=logit, label_by=by, **small)  # type: ignore[arg-type]
+    return lambda spec: Glow(
+        spec, coupling=coupling, logit=logit, label_by=by, dequantisation="uniform", **small
+    )  # type: ignore[arg-type]
 
 
 def real_nvp(logit: float | None = None, by: str = "none") -> Callable[[DataSpec], Flow]:
-    return lambda spec: RealNVP(spec, scales=2, hidden=3, blocks=1, logit=logit, label_by=by)
+    return lambda spec: RealNVP(
+        spec, scales=2, hidden=3, blocks=1, logit=logit, label_by=by, dequantisation="uniform"
+    )
 
 
 def nice(logit: float | None = None, by: str = "none") -> Callable[[DataSpec], Flow]:
-    return lambda spec: NICE(spec, couplings=3, hidden=[9, 7], logit=logit, label_by=by)
+    return lambda spec: NICE(
+        spec, couplings=3, hidden=[9, 7], logit=logit, label_by=by, dequantisation="uniform"
+    )
 
 
 FLOWS: dict[str, Callable[[DataSpec], Flow]] = {
@@ -293,7 +300,9 @@ def test_images_of_extreme_pixels_want_a_logit(name: str, edges: bool) -> None:
 
 #: Of two values, without a squeeze: their density can be summed over the plane.
 OF_TWO: dict[str, Callable[[DataSpec], Flow]] = {
-    "realnvp": lambda spec: RealNVP(spec, scales=1, hidden=4, blocks=1, logit=None, label_by="none"),
+    "realnvp": lambda spec: RealNVP(
+        spec, scales=1, hidden=4, blocks=1, logit=None, label_by="none", dequantisation="uniform"
+    ),
     "nice": nice(),
     "sums": Sums,
 }
@@ -340,3 +349,48 @@ def test_after_training_the_way_back_is_still_one(name: str) -> None:
         assert (model.from_latent(model.to_latent(y)[0]) - y).abs().max() < 1e-4
         assert (twin.from_latent(twin.to_latent(y.double())[0]) - y).abs().max() < 1e-9
     assert torch.equal(model.latents_to_images(model.images_to_latents(digits)), digits)
+
+
+@pytest.mark.parametrize("name", ["glow", "realnvp", "nice"])
+def test_learnt_noise_bounds_the_same_probabilities(name: str) -> None:
+    spec = DataSpec((1, 2, 2), levels=2)
+    every = torch.cartesian_prod(*[torch.arange(2)] * 4).to(torch.uint8).view(16, 1, 2, 2)
+    torch.manual_seed(0)
+    model = FLOWS[name](spec)
+    model.dequantiser = Dequantiser(1)
+    fresh = copy.deepcopy(model)
+    fresh.dequantiser = None
+    losses = []
+    for each in (model, fresh):  # it starts as the uniform noise
+        torch.manual_seed(1)
+        losses.append(each.loss(Batch(every), 0)[0].item())
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+    moved = vivid(model, std=0.07)
+    assert isinstance(moved, Flow)
+    uniform = copy.deepcopy(moved)
+    uniform.dequantiser = None
+    draws = 1000
+    with torch.no_grad():
+        bounds = [
+            m._log_likelihood(every.repeat(draws, 1, 1, 1), None).view(draws, 16) for m in (moved, uniform)
+        ]
+        of_learnt, of_uniform = (bound.exp().mean(0) for bound in bounds)
+        torch.testing.assert_close(of_learnt, of_uniform, rtol=0.15, atol=2e-3)
+        assert (bounds[0].mean(0) <= of_learnt.log() + 1e-9).all()
+        assert not torch.allclose(bounds[0].mean(0), bounds[1].mean(0), atol=1e-3)
+    torch.manual_seed(0)
+    one, kind = moved.log_likelihood(every)
+    many, kind_of_many = moved.log_likelihood(every, samples=50)
+    assert (kind, kind_of_many) == ("dequantised bound", "dequantised bound, 50 draws")
+    assert many.mean() > one.mean()
+    loss, terms = moved.loss(Batch(every), 0)
+    torch.testing.assert_close(terms["prior"] + terms["volume"] + terms["noise"], loss.detach())
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in moved.dequantiser.parameters())  # type: ignore[union-attr]
+
+
+def test_dequantisations_are_named() -> None:
+    with pytest.raises(ValueError, match=r"model\.dequantisation must be one of uniform, variational"):
+        NICE(SPEC, couplings=1, hidden=[2], logit=None, label_by="none", dequantisation="gaussian")
+    model = NICE(SPEC, couplings=1, hidden=[2], logit=None, label_by="none", dequantisation="variational")
+    assert model.dequantiser is not None

@@ -21,7 +21,7 @@ COUPLINGS = pytest.mark.parametrize("coupling", ["affine", "additive"])
 
 def glow(spec=TINY, **settings):
     small = {"scales": 2, "depth": 2, "hidden": 6, "coupling": "affine", "dropout": 0.0}
-    return Glow(spec, **small | {"logit": None, "label_by": "none"} | settings)
+    return Glow(spec, **small | {"logit": None, "label_by": "none", "dequantisation": "uniform"} | settings)
 
 
 def vivid_glow(spec=TINY, std=0.1, **settings):

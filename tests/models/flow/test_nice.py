@@ -12,7 +12,7 @@ from gentrain.layers.logistic_prior import LogisticToNormal
 from gentrain.layers.transform import Scale
 from gentrain.models.flow.nice import NICE, EvenOdd
 
-SMALL = {"couplings": 4, "hidden": [8, 8], "logit": None, "label_by": "none"}
+SMALL = {"couplings": 4, "hidden": [8, 8], "logit": None, "label_by": "none", "dequantisation": "uniform"}
 
 
 def logistic(scale: float = 1.0) -> TransformedDistribution:

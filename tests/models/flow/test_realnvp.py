@@ -14,7 +14,14 @@ from gentrain.layers.multiscale import MultiScale
 from gentrain.layers.squeeze import Squeeze
 from gentrain.models.flow.realnvp import RealNVP, ResidualNet
 
-SMALL = {"scales": 2, "hidden": 3, "blocks": 1, "logit": 1e-5, "label_by": "none"}
+SMALL = {
+    "scales": 2,
+    "hidden": 3,
+    "blocks": 1,
+    "logit": 1e-5,
+    "label_by": "none",
+    "dequantisation": "uniform",
+}
 
 
 def realnvp(shape: tuple[int, int, int] = (1, 4, 4), **settings: object) -> RealNVP:
