@@ -65,7 +65,7 @@ def run(asked: Asked) -> None:
                 differ = not torch.equal(own[::2], own[1::2])
                 name = loaded.model.condition.name
                 what += f", shown with the {name} of the first of each pair" if differ else ""
-        between = spherical if model.latent_prior == "gaussian" else linear
+        between = spherical if model.latent_prior == "gaussian" else straight
         weights = torch.linspace(0, 1, config.columns, device=ends.device, dtype=ends.dtype)
         rows = [between(a, b, weights) for a, b in zip(ends[::2], ends[1::2], strict=True)]
         y = None if y is None else y.repeat_interleave(config.columns, 0)
@@ -106,7 +106,7 @@ def plane(model: LatentsToImages, rows: int, columns: int, device: torch.device)
     return torch.stack([right, up], -1).flatten(0, 1)
 
 
-def linear(a: Tensor, b: Tensor, weights: Tensor) -> Tensor:
+def straight(a: Tensor, b: Tensor, weights: Tensor) -> Tensor:
     """a, b [D], weights [K] in 0..1 -> [K, D] on the line from a to b."""
     return torch.lerp(a, b, weights[:, None])
 
@@ -119,6 +119,6 @@ def spherical(a: Tensor, b: Tensor, weights: Tensor) -> Tensor:
     cosine = torch.dot(a, b) / (a.norm() * b.norm()).clamp_min(1e-12)
     angle = torch.acos(cosine.clamp(-1, 1))
     if float(angle.sin()) < 1e-4:
-        return linear(a, b, weights)
+        return straight(a, b, weights)
     weights = weights[:, None]
     return (torch.sin((1 - weights) * angle) * a + torch.sin(weights * angle) * b) / angle.sin()

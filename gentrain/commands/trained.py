@@ -106,7 +106,7 @@ def label_names(data: Data) -> tuple[str, ...]:
     return data.spec.label_words
 
 
-def drawn(
+def samples_of(
     loaded: Loaded,
     n: int,
     given: Tensor | None = None,

@@ -13,6 +13,7 @@ from torch import Tensor
 from gentrain.contracts import Batch
 from gentrain.data.draws import bernoulli, bernoulli_on_device, generator, seed_of
 from gentrain.data.source import Data
+from gentrain.errors import UserError
 
 
 class Augment:
@@ -30,8 +31,20 @@ class Augment:
         self._data, self._seed, self._batch_size, self._part = data, seed, batch_size, part
         self._device = device
         self._draw = torch.Generator(device=device)
-        #: What moves with an image.
-        self._moving = ("x", "source") if data.spec.paired else ("x",)
+        #: What moves with an image, and how many of its pixels are one of the image's.
+        self._moving = {"x": 1}
+        if data.spec.paired and data.spec.source_shape is not None:
+            self._moving["source"] = self._times(data.spec.source_shape, data.spec.shape)
+
+    def _times(self, source: tuple[int, int, int], shape: tuple[int, int, int]) -> int:
+        """How many times the partner's resolution is the image's."""
+        times, rest = divmod(source[1], shape[1])
+        if self._data.crop and (rest or source[2] != times * shape[2]):
+            raise UserError(
+                f"dataset.crop={self._data.crop}: expected partner images of {shape[1]}x{shape[2]} or a "
+                f"whole multiple, to be cropped in step, found {source[1]}x{source[2]}; set dataset.crop=0"
+            )
+        return times
 
     def __call__(self, batch: Batch, step: int) -> Batch:
         """The batch as it is served; on a CPU its images may be changed in place."""
@@ -46,7 +59,10 @@ class Augment:
                 moving[mirrored] = moving[mirrored, ..., ::-1]
         if data.crop:
             places = draw.integers(0, 2 * data.crop + 1, (self._batch_size, 2))[self._part]
-            images = {name: cropped(moving, places, data.crop) for name, moving in images.items()}
+            images = {
+                name: cropped(moving, self._moving[name] * places, self._moving[name] * data.crop)
+                for name, moving in images.items()
+            }
         if data.binarize == "dynamic":
             x = images["x"]
             uniform = draw.random((self._batch_size, *x.shape[1:]), dtype=np.float32)
@@ -64,7 +80,10 @@ class Augment:
         if data.crop:
             size = (self._batch_size, 2)
             places = torch.randint(0, 2 * data.crop + 1, size, generator=draw, device=device)[part]
-            images = {name: cropped_on_device(x, places, data.crop) for name, x in images.items()}
+            images = {
+                name: cropped_on_device(x, self._moving[name] * places, self._moving[name] * data.crop)
+                for name, x in images.items()
+            }
         if data.binarize == "dynamic":
             x = images["x"]
             uniform = torch.rand((self._batch_size, *x.shape[1:]), generator=draw, device=device)

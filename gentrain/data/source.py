@@ -294,7 +294,8 @@ class Source(ABC):
                 kept = entry.arrays.get(f"{split}_hashes")
                 named[f"{split}_hashes"] = hashes_of(array) if kept is None else kept
             elif what in {part.stored for part in PARTS.values()}:
-                named[name] = hashes_of(array) if array.dtype == np.uint8 else array
+                kept = entry.arrays.get(f"{name}_hashes", array)
+                named[name] = hashes_of(array) if kept.dtype == np.uint8 else kept
         hashes = {name.removesuffix("_hashes"): named[name] for name in named if name.endswith("_hashes")}
         if held_out:
             hashes["validation"], hashes["train"] = np.split(hashes["train"], [held_out])

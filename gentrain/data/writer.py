@@ -147,13 +147,12 @@ class Writer:
         if self._found[1] >= spec.levels:
             raise ValueError(f"pixel values must be 0 to {spec.levels - 1}, found {self._found[1]}")
         for (split, part), images in self._images.items():
-            if part != "x":
-                continue
             hashes = [np.empty(0, dtype=np.int64)]
             for start in range(0, len(images), _CHUNK):
                 hashes.append(hashes_of(images[start : start + _CHUNK]))
                 self._builder.release()
-            self._side[f"{split}_hashes"] = np.concatenate(hashes)
+            name = f"{split}_hashes" if part == "x" else f"{_stored(split, part)}_hashes"
+            self._side[name] = np.concatenate(hashes)
         for key, array in self._side.items():
             self._builder.add(key, array)
         self._builder.info.update(spec=spec.to_dict(), found=self._found, notes=self.notes)

@@ -68,6 +68,8 @@ def encoder_decoder(
             message names the key below `model.`.
     """
     check_choice("network", network, NETWORKS)
+    if not 0 <= dropout < 1:
+        raise ValueError(f"model.dropout must be at least 0 and below 1, found {dropout}")
     hidden = [hidden] if isinstance(hidden, int) else hidden
     if network == "conv":
         return _convolutional(shape, codes, latents, start, channels, hidden, activation_name, dropout)
@@ -105,8 +107,6 @@ def _convolutional(
     check_positive("hidden", *hidden)
     if len(hidden) != 1:
         raise ValueError(f"model.hidden must be one number for strided convolutions, found {list(hidden)}")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"model.dropout must be at least 0 and below 1, found {dropout}")
     encoder = ConvEncoder(shape, channels, hidden[0], codes, activation_name, dropout)
     decoder = ConvDecoder(latents, (len(start), height, width), channels, hidden[0], activation_name)
     _start_output(decoder.output, start)

@@ -20,7 +20,7 @@ from torch import Tensor
 import gentrain as package
 from gentrain.api import compose_train
 from gentrain.building import build_source
-from gentrain.commands.interpolate import linear, plane, spherical
+from gentrain.commands.interpolate import plane, spherical, straight
 from gentrain.errors import UserError
 from gentrain.images import grid
 
@@ -96,7 +96,7 @@ def test_the_middle_of_a_quarter_circle() -> None:
     a, b = torch.tensor([3.0, 0.0]), torch.tensor([0.0, 3.0])
     half = 3 / math.sqrt(2)
     assert torch.allclose(spherical(a, b, torch.tensor([0.5])), torch.tensor([[half, half]]))
-    assert torch.allclose(linear(a, b, torch.tensor([0.5])), torch.tensor([[1.5, 1.5]]))
+    assert torch.allclose(straight(a, b, torch.tensor([0.5])), torch.tensor([[1.5, 1.5]]))
 
 
 @pytest.mark.parametrize("factor", [1.0, 2.0, 1 + 1e-7, -1.0, 0.0])
@@ -109,7 +109,7 @@ def test_where_there_is_no_arc_the_line_is_taken(factor: float) -> None:
     assert torch.allclose(path[0], a, atol=1e-6)
     assert torch.allclose(path[-1], b, atol=1e-6)
     if factor > 0:
-        assert torch.allclose(path, linear(a, b, torch.linspace(0, 1, 5)), atol=1e-6)
+        assert torch.allclose(path, straight(a, b, torch.linspace(0, 1, 5)), atol=1e-6)
 
 
 def test_a_uniform_prior_is_crossed_on_the_line(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ import pytest
 import torch
 
 from gentrain.contracts import Batch, DataSpec
-from gentrain.data.augment import cropped, cropped_on_device
+from gentrain.data import source as source_module
+from gentrain.data.augment import Augment, cropped, cropped_on_device
 from gentrain.data.batches import Batches, images_at, in_order
+from gentrain.data.cache import Entry
 from gentrain.data.source import Data, ImageSource
 from gentrain.data.writer import Writer
+from gentrain.errors import UserError
 
 CPU = torch.device("cpu")
 TRAIN, TEST, OTHERS = 40, 10, 23
@@ -141,6 +145,69 @@ def test_partners_are_mirrored_and_cropped_in_step(tmp_path: Path, kind: str) ->
                         found.add((flip, row, column))
                         assert np.array_equal(b, source.numpy())
     assert len(found) > 9
+
+
+class Doubled(Told):
+    """Partners of twice the resolution: each pixel of the image four times."""
+
+    times = (2, 2)
+
+    def decode(self, writer: Writer) -> DataSpec:
+        source_shape = (1, 4 * self.times[0], 6 * self.times[1])
+        for split, count in (("train", TRAIN), ("test", TEST)):
+            images = numbered(count, (1, 4, 6))
+            writer.begin(split, count, (1, 4, 6))
+            writer.put(split, "x", images)
+            writer.begin_source(split, source_shape)
+            writer.put(split, "source", images.repeat(self.times[0], 2).repeat(self.times[1], 3))
+        return DataSpec((1, 4, 6), source_shape=source_shape, paired=True)
+
+
+def test_partners_of_a_higher_resolution_are_cropped_in_step(tmp_path: Path) -> None:
+    settings = {"root": None, "cache": str(tmp_path), "validation": 0, "split_seed": 0, "binarize": "none"}
+    data = Doubled(kind="paired", **settings, flip=True, crop=2).load()
+    batch = Batches(data, data.train, batch_size=32, seed=3, device=CPU).at(5)
+    assert batch.source is not None
+    assert torch.equal(batch.source, batch.x.repeat_interleave(2, 2).repeat_interleave(2, 3))
+    augment = Augment(data, 0, 32, slice(None), torch.device("cpu"))
+    moved = augment._on_device(batch, 1)
+    assert moved.source is not None
+    assert torch.equal(moved.source, moved.x.repeat_interleave(2, 2).repeat_interleave(2, 3))
+
+
+def test_partners_that_cannot_be_cropped_in_step_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Doubled, "times", (2, 3))
+    settings = {"root": None, "cache": str(tmp_path), "validation": 0, "split_seed": 0, "binarize": "none"}
+    data = Doubled(kind="paired", **settings, flip=True, crop=2).load()
+    with pytest.raises(UserError, match=r"dataset\.crop=2: expected partner images of 4x6.*found 8x18"):
+        Batches(data, data.train, batch_size=32, seed=3, device=CPU)
+    whole = Doubled(kind="paired", **settings, flip=True, crop=0).load()
+    assert Batches(whole, whole.train, batch_size=32, seed=3, device=CPU).at(0).source is not None
+
+
+@pytest.mark.parametrize("kind", ["paired", "unpaired"])
+def test_hashes_are_kept_and_an_entry_without_them_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """An entry of an earlier version has those of the images, or none: they are made anew, and are equal."""
+    first = told(tmp_path, kind).identity
+    hashed: list[int] = []
+    hashes_of = source_module.hashes_of
+    monkeypatch.setattr(source_module, "hashes_of", lambda x: hashed.append(len(x)) or hashes_of(x))
+    assert told(tmp_path, kind).identity == first
+    assert not hashed
+
+    entry_of = source_module.cached
+
+    def earlier(*args: Any) -> Entry:
+        entry = entry_of(*args)
+        return replace(entry, arrays={k: v for k, v in entry.arrays.items() if not k.endswith("_hashes")})
+
+    monkeypatch.setattr(source_module, "cached", earlier)
+    assert told(tmp_path, kind).identity == first
+    assert len(hashed) == 4
 
 
 def test_crops_are_the_same_on_a_device() -> None:

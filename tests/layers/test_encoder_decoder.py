@@ -80,6 +80,7 @@ def test_the_decoder_has_the_hidden_layers_in_reverse():
         ("conv", "channels", []),
         ("conv", "channels", [0]),
         ("conv", "dropout", 1.0),
+        ("mlp", "dropout", 7.0),
         ("conv", "dropout", -0.1),
     ],
 )

@@ -36,17 +36,17 @@ def chosen(loaded: Loaded, named: Any) -> list[str]:
         reasons = (metric.lack(loaded.model) for metric in METRICS.values() if not metric.asked)
         hint = f"; try metrics=[{','.join(possible)}]" if possible else "; no metric fits it"
         raise UserError(f"eval: {kind} {', '.join(r for r in reasons if r)}{hint}")
-    for name in words(named):
+    for name in names_in(named):
         if name not in METRICS:
             raise UserError(f"metrics: there is no metric {name!r}{did_you_mean(name, METRICS)}")
         lack = METRICS[name].lack(loaded.model)
         if lack is not None:
             hint = f"; try metrics=[{','.join(possible)}]" if possible else ""
             raise UserError(f"metrics=[{name}]: {kind} {lack}{hint}")
-    return list(dict.fromkeys(words(named)))
+    return list(dict.fromkeys(names_in(named)))
 
 
-def words(named: Any) -> list[str]:
+def names_in(named: Any) -> list[str]:
     """The names in `metrics=[a,b]`.
 
     Raises:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from gentrain.api import Loaded
 from gentrain.commands.measures.frame import Measured, Metric
 from gentrain.commands.next import ckpt_argument
-from gentrain.commands.trained import device_of, drawn, label_names, open_data, source_of
+from gentrain.commands.trained import device_of, label_names, open_data, samples_of, source_of
 from gentrain.contracts import Samples
 from gentrain.data.artefact import fingerprint, made_once
 from gentrain.data.batches import Batches, in_order
@@ -41,7 +41,7 @@ def measure(loaded: Loaded, config: DictConfig) -> Measured:
     """
     data = open_data(loaded, config)
     judge, name = judge_of(data, loaded, config)
-    predicted = classifier.predict(judge.net, drawn(loaded, config.n))
+    predicted = classifier.predict(judge.net, samples_of(loaded, config.n))
     names = label_names(data)
     found = classifier.classes_of(*predicted, len(names))
     most = math.log(len(names))
