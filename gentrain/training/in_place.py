@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from gentrain.errors import UserError
@@ -23,10 +24,10 @@ class WrittenInPlace:
         self._known = [(owner, name, buffer) for owner in self._owners for name, buffer in owner.items()]
 
     @property
-    def floating(self) -> list[Tensor]:
-        """Those in floating point."""
-        buffers = [buffer for _, _, buffer in self._known]
-        return [buffer for buffer in buffers if buffer is not None and buffer.is_floating_point()]
+    def shared(self) -> list[Tensor]:
+        """Those that ranks may come to differ in: statistics and chains, not masks and counters."""
+        buffers = [buffer for _, _, buffer in self._known if buffer is not None]
+        return [b for b in buffers if b.is_floating_point() or (b.ndim and b.dtype != torch.bool)]
 
     def check(self) -> None:
         """Refuse a buffer that is another tensor than it was. Asked in every step, so it is quick.

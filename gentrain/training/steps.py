@@ -43,7 +43,7 @@ class Steps:
         self.model, self.updates, self.ema, self.world = model, list(updates), ema, world
         self.device = self.updates[0].device
         self._buffers = WrittenInPlace(model)
-        self._shared = self._buffers.floating
+        self._shared = self._buffers.shared
         #: bool scalar on the device: a loss or gradient was not finite and the run must stop.
         self.latch = torch.zeros((), dtype=torch.bool, device=self.device)
 
@@ -76,7 +76,7 @@ class Steps:
             update.move(batch, step, number, self.latch) for update, step in zip(due, steps, strict=True)
         ]
         self._buffers.check()
-        self.world.broadcast(self._shared)  # BatchNorm statistics: rank 0's, everywhere
+        self.world.broadcast(self._shared)  # BatchNorm's statistics, chains: rank 0's, everywhere
         if self.ema:
             for update, has_moved, rate in zip(due, moved, averaging, strict=True):
                 self.ema.update(update.parameters, update.turn.nets, rate, has_moved)

@@ -39,7 +39,7 @@ def test_a_buffer_that_a_loss_replaces_is_named(
 def test_buffers_within_and_those_that_come_later() -> None:
     net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
     written = WrittenInPlace(net)
-    assert [len(b) for b in written.floating] == [2, 2], "the count of batches is no floating-point number"
+    assert [len(b) for b in written.shared] == [2, 2], "the count of batches is the same everywhere"
     net(torch.randn(4, 2))
     written.check()
     net[0].register_buffer("late", torch.zeros(1))
