@@ -246,6 +246,11 @@ class Pixels(ABC):
             likelihood = "bernoulli" if levels == 2 else "logistic_mixture"
         return _KINDS[likelihood](levels, mixtures)
 
+    @staticmethod
+    def softmax(levels: int) -> Pixels:
+        """Any distribution over the levels: Bernoulli of two, categorical of more."""
+        return Pixels.of("bernoulli" if levels == 2 else "categorical", levels, 0)
+
     @property
     @abstractmethod
     def parameters(self) -> int:

@@ -16,6 +16,28 @@ def check_positive(setting: str, *values: int) -> None:
         raise ValueError(f"model.{setting} must be at least 1, found {found}")
 
 
+def check_odd(setting: str, size: int, least: int = 1) -> None:
+    """Refuse a size of a kernel that has no middle, or is too small.
+
+    Raises:
+        ValueError: names `model.<setting>`.
+    """
+    if size < least or size % 2 == 0:
+        raise ValueError(f"model.{setting} must be odd and at least {least}, found {size}")
+
+
+def check_for_colours(setting: str, features: int, colours: int) -> None:
+    """Refuse fewer feature maps than colour channels, each of which is to have one.
+
+    Raises:
+        ValueError: names `model.<setting>`.
+    """
+    if features < colours:
+        raise ValueError(
+            f"model.{setting} must be at least {colours}, one for each colour channel, found {features}"
+        )
+
+
 def check_choice(setting: str, value: str, choices: Sequence[str]) -> None:
     """Refuse a setting that is none of `choices`.
 

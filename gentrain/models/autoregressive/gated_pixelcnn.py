@@ -13,14 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gentrain.contracts import Conditional, DataSpec
+from gentrain.contracts import DataSpec
 from gentrain.distributions import Pixels
-from gentrain.layers.condition import ConditionVector
 from gentrain.layers.gate import gate
 from gentrain.layers.masked_conv import IncrementalConv, MaskedConv2d, colour_groups
 from gentrain.layers.raster import Canvas, Incremental, incremental
-from gentrain.layers.settings import check_choice, check_positive
+from gentrain.layers.settings import check_for_colours, check_odd, check_positive
 from gentrain.models.autoregressive.autoregressive import Autoregressive
+from gentrain.models.label_by import LabelByBias
 
 
 class AboveConv2d(nn.Module):
@@ -88,7 +88,7 @@ class GatedLayer(nn.Module):
         return gate(above), h + added, skip
 
 
-class GatedPixelCNN(Autoregressive, Conditional):
+class GatedPixelCNN(Autoregressive, LabelByBias):
     """PixelCNN in two stacks, of all rows above and of the row's own past: no blind spot ([1] section 2.2).
 
     A pixel value of two levels is Bernoulli, of more levels categorical. For images of any size.
@@ -107,9 +107,6 @@ class GatedPixelCNN(Autoregressive, Conditional):
         ValueError: a setting out of its range, or images without labels that are to be given.
     """
 
-    takes = ("label", "attributes", "caption")
-    optional = True
-
     def __init__(
         self,
         spec: DataSpec,
@@ -121,23 +118,15 @@ class GatedPixelCNN(Autoregressive, Conditional):
         head_channels: int,
         label_by: str,
     ) -> None:
-        super().__init__(spec, Pixels.of("bernoulli" if spec.levels == 2 else "categorical", spec.levels, 0))
-        check_choice("label_by", label_by, ("none", "bias"))
+        super().__init__(spec, Pixels.softmax(spec.levels))
         check_positive("depth", depth)
         colours = spec.shape[0]
         for setting, count in (("channels", channels), ("head_channels", head_channels)):
-            if count < colours:
-                raise ValueError(
-                    f"model.{setting} must be at least {colours}, one for each colour channel, found {count}"
-                )
+            check_for_colours(setting, count, colours)
         for setting, size in (("first_kernel", first_kernel), ("kernel", kernel)):
-            if size < 3 or size % 2 == 0:
-                raise ValueError(f"model.{setting} must be odd and at least 3, found {size}")
-        classes = 0
-        if label_by == "bias":
-            self.condition = self.condition_of(spec)
-            classes = self.condition.size
-            self.vector = ConditionVector(classes, tokens=self.condition.name == "caption")
+            check_odd(setting, size, least=3)
+        classes = self.known_of(spec, label_by)
+        self.tell(classes)
         image, groups, head = (colour_groups(count, colours) for count in (colours, channels, head_channels))
         self.above = AboveConv2d((colours, channels), first_kernel, first_kernel // 2, inclusive=False)
         self.beside = MaskedConv2d(image, groups, first_kernel, "A", gain=1, rows=0)
@@ -155,7 +144,7 @@ class GatedPixelCNN(Autoregressive, Conditional):
     def params(self, x: Tensor, *y: Tensor) -> Tensor:
         """x [B, C, H, W] in [-1, 1], y the condition where there is one -> logits [B, P * C, H, W]."""
         x = x.to(memory_format=torch.channels_last)
-        known = self.vector(y[0], x.dtype) if y else None
+        known = next(iter(self.as_numbers(*y)), None)
         v, h = self.above(x), self.beside(x)
         skips = []
         for layer in self.layers:
@@ -165,7 +154,7 @@ class GatedPixelCNN(Autoregressive, Conditional):
 
     def incremental(self, canvas: Canvas, *y: Tensor) -> Incremental:
         """The vertical stack row by row, the other position by position."""
-        return _Steps(self, canvas, self.vector(y[0], canvas.like.dtype) if y else None)
+        return _Steps(self, canvas, next(iter(self.as_numbers(*y)), None))
 
 
 class _Rows:

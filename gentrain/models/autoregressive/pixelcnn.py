@@ -16,6 +16,7 @@ from gentrain.contracts import DataSpec
 from gentrain.distributions import Pixels
 from gentrain.layers.masked_conv import MaskedConv2d, colour_groups
 from gentrain.layers.raster import Canvas, Incremental, Residual, SkipSum, incremental
+from gentrain.layers.settings import check_for_colours, check_odd
 from gentrain.models.autoregressive.autoregressive import Autoregressive
 
 
@@ -52,23 +53,18 @@ class PixelCNN(Autoregressive):
         head_channels: int,
         skips: bool,
     ) -> None:
-        super().__init__(spec, Pixels.of("bernoulli" if spec.levels == 2 else "categorical", spec.levels, 0))
+        super().__init__(spec, Pixels.softmax(spec.levels))
         colours = spec.shape[0]
         if channels < 2 * colours or channels % 2:
             raise ValueError(
                 f"model.channels must be even and at least {2 * colours}, two for each colour channel, "
                 f"found {channels}"
             )
-        if head_channels < colours:
-            raise ValueError(
-                f"model.head_channels must be at least {colours}, one for each colour channel, "
-                f"found {head_channels}"
-            )
+        check_for_colours("head_channels", head_channels, colours)
         if depth < 0:
             raise ValueError(f"model.depth must be at least 0, found {depth}")
         for setting, size in (("first_kernel", first_kernel), ("kernel", kernel)):
-            if size < 1 or size % 2 == 0:
-                raise ValueError(f"model.{setting} must be odd and at least 1, found {size}")
+            check_odd(setting, size)
         image, wide, inside, head = (
             colour_groups(features, colours) for features in (colours, channels, channels // 2, head_channels)
         )

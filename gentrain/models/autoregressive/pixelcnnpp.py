@@ -12,11 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gentrain.contracts import Batch, Conditional, DataSpec
+from gentrain.contracts import Batch, DataSpec
 from gentrain.distributions import MIN_LOG_SCALE, DiscretizedLogisticMixture, Pixels
-from gentrain.layers.condition import ConditionVector
 from gentrain.layers.raster import Canvas, Incremental
-from gentrain.layers.settings import check_choice, check_positive
+from gentrain.layers.settings import check_positive
 from gentrain.layers.shifted_conv import (
     ShiftedConv2d,
     Upsample2d,
@@ -27,6 +26,7 @@ from gentrain.layers.shifted_conv import (
 )
 from gentrain.models.autoregressive.autoregressive import Autoregressive
 from gentrain.models.autoregressive.pixelcnnpp_steps import Steps
+from gentrain.models.label_by import LabelByBias
 
 
 class GatedResNet(nn.Module):
@@ -136,7 +136,7 @@ class Pyramid(nn.Module):
         return beside
 
 
-class PixelCNNpp(Autoregressive, Conditional):
+class PixelCNNpp(Autoregressive, LabelByBias):
     """A pixel's colours are a mixture of logistics together, each mean moved by those before ([1] 2.2).
 
     For images of any size and number of levels; weights are started from the data ([1] code).
@@ -154,9 +154,6 @@ class PixelCNNpp(Autoregressive, Conditional):
         ValueError: a setting out of its range, or images without labels that are to be given.
     """
 
-    takes = ("label", "attributes", "caption")
-    optional = True
-
     def __init__(
         self,
         spec: DataSpec,
@@ -169,17 +166,13 @@ class PixelCNNpp(Autoregressive, Conditional):
         label_by: str,
     ) -> None:
         super().__init__(spec, Pixels.of("logistic_mixture", spec.levels, mixtures))
-        check_choice("label_by", label_by, ("none", "bias"))
         for setting, value in (("channels", channels), ("depth", depth), ("scales", scales)):
             check_positive(setting, value)
         if not 0 <= dropout < 1:
             raise ValueError(f"model.dropout must be at least 0 and below 1, found {dropout}")
         colours = spec.shape[0]
-        self.mixtures, classes = mixtures, 0
-        if label_by == "bias":
-            self.condition = self.condition_of(spec)
-            classes = self.condition.size
-            self.vector = ConditionVector(classes, tokens=self.condition.name == "caption")
+        self.mixtures, classes = mixtures, self.known_of(spec, label_by)
+        self.tell(classes)
         # One more than the colours: ones, so that the network sees where the image ends.
         seen = (colours + 1, channels)
         self.above = ShiftedConv2d(seen, (2, 3), "down")
@@ -199,12 +192,12 @@ class PixelCNNpp(Autoregressive, Conditional):
         The chain rule over the colours of [1] equation 3: P(g | r) is a mixture too, whose weights are the
         components' weights given r.
         """
-        out = self._network(x, self.vector(y[0], x.dtype) if y else None)
+        out = self._network(x, *self.as_numbers(*y))
         out, x = out.movedim(1, -1), x.movedim(1, -1)  # [B, H, W, ...]
         values = [self._value(out, x[..., :c]) for c in range(self.spec.shape[0])]
         return torch.stack(values, 1).movedim(-1, 1).flatten(1, 2)  # [B, C, H, W, 3 K] first
 
-    def _network(self, x: Tensor, y: Tensor | None) -> Tensor:
+    def _network(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """x [B, C, H, W] -> what all colours of a pixel are made from, [B, M, H, W]."""
         x = torch.cat([x, torch.ones_like(x[:, :1])], 1).contiguous(memory_format=torch.channels_last)
         above = down_shift(self.above(x))
@@ -251,15 +244,11 @@ class PixelCNNpp(Autoregressive, Conditional):
         for layer in layers:
             layer.starting = True
         with torch.no_grad():
-            self._network(self.scaled(batch.x), self._vector_of(batch))
+            self._network(self.scaled(batch.x), *self.as_numbers(*self.given(batch)))
         for layer in layers:
             layer.starting = False
         self.train(training)
 
-    def _vector_of(self, batch: Batch) -> Tensor | None:
-        y = self.given(batch)
-        return self.vector(y[0], self._like.dtype) if y else None
-
     def incremental(self, canvas: Canvas, *y: Tensor) -> Incremental:
         """The stream of the rows above row by row, the other pixel by pixel."""
-        return Steps(self, canvas, self.vector(y[0], canvas.like.dtype) if y else None)
+        return Steps(self, canvas, *self.as_numbers(*y))

@@ -220,7 +220,7 @@ class Steps(Incremental):
 
     sees_image = True
 
-    def __init__(self, model: PixelCNNpp, canvas: Canvas, y: Tensor | None) -> None:
+    def __init__(self, model: PixelCNNpp, canvas: Canvas, y: Tensor | None = None) -> None:
         n, self.width, like = canvas.n, canvas.width, canvas.like
         self.model, self.channels = model, canvas.channels
         self.scales = [

@@ -18,7 +18,7 @@ from gentrain.distributions import Pixels
 from gentrain.layers.lstm_scan import GATES, cell, diagonals, rows, scan
 from gentrain.layers.masked_conv import IncrementalConv, MaskedConv2d, colour_groups
 from gentrain.layers.raster import Canvas, Incremental, IncrementalModule, Residual, incremental
-from gentrain.layers.settings import check_positive
+from gentrain.layers.settings import check_for_colours, check_odd, check_positive
 from gentrain.models.autoregressive.autoregressive import Autoregressive
 
 
@@ -117,16 +117,12 @@ class PixelRNN(Autoregressive):
     def __init__(
         self, spec: DataSpec, *, hidden: int, depth: int, first_kernel: int, head_channels: int
     ) -> None:
-        super().__init__(spec, Pixels.of("bernoulli" if spec.levels == 2 else "categorical", spec.levels, 0))
+        super().__init__(spec, Pixels.softmax(spec.levels))
         colours = spec.shape[0]
         check_positive("depth", depth)
         for setting, count in (("hidden", hidden), ("head_channels", head_channels)):
-            if count < colours:
-                raise ValueError(
-                    f"model.{setting} must be at least {colours}, one for each colour channel, found {count}"
-                )
-        if first_kernel < 1 or first_kernel % 2 == 0:
-            raise ValueError(f"model.first_kernel must be odd and at least 1, found {first_kernel}")
+            check_for_colours(setting, count, colours)
+        check_odd("first_kernel", first_kernel)
         image, state, wide, head = (
             colour_groups(features, colours) for features in (colours, hidden, 2 * hidden, head_channels)
         )

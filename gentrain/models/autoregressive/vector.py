@@ -30,7 +30,7 @@ class OverVectors(Autoregressive):
     """
 
     def __init__(self, spec: DataSpec, order: str, order_seed: int, orders: int = 1) -> None:
-        super().__init__(spec, Pixels.of("bernoulli" if spec.levels == 2 else "categorical", spec.levels, 0))
+        super().__init__(spec, Pixels.softmax(spec.levels))
         self.ordering = Ordering(spec.shape, order, order_seed, orders)
 
     def outputs(self, v: Tensor) -> Tensor:

@@ -14,22 +14,21 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from gentrain.contracts import Batch, Conditional, DataSpec, HasLikelihood, Invertible, Samples
+from gentrain.contracts import Batch, DataSpec, HasLikelihood, Invertible, Samples
 from gentrain.layers.actnorm import initialising
-from gentrain.layers.condition import ConditionVector
 from gentrain.layers.dequantiser import Dequantiser
 from gentrain.layers.settings import check_choice
 from gentrain.layers.transform import Chain, Logit, Shift, Transform
+from gentrain.models.label_by import LabelByBias
 
 #: Images whose inverse error `examine` measures.
 EXAMINED = 32
 #: Share of pixel values at the first or last level from which a flow without a logit learns slowly.
 MANY_EXTREME = 0.5
-LABEL_BY = ("none", "bias")
 DEQUANTISATIONS = ("uniform", "variational")
 
 
-class Flow(Samples, HasLikelihood, Invertible, Conditional):
+class Flow(Samples, HasLikelihood, Invertible, LabelByBias):
     """p(y) = N(f(y); 0, I) |det df/dy| ([1] equation 2) of images y = (x + u) / levels, u ~ U[0, 1)^D.
 
     The expected logarithm of the density bounds that of the levels: log P(x) >= E_u log p(y) - D log(levels)
@@ -49,8 +48,6 @@ class Flow(Samples, HasLikelihood, Invertible, Conditional):
     """
 
     latent_prior = "gaussian"
-    takes = ("label", "attributes", "caption")
-    optional = True
     formerly = {"logit": None, "label_by": "none", "dequantisation": "uniform"}  # noqa: RUF012 - never written
 
     def __init__(
@@ -69,26 +66,10 @@ class Flow(Samples, HasLikelihood, Invertible, Conditional):
         self.latent_dim = spec.dims
         # Moved to around 0, as in the code of Glow.
         self.transform = Chain([Shift(-0.5) if logit is None else Logit(logit), transform])
-        if known := self.known_of(spec, label_by):
-            self.condition = self.condition_of(spec)
-            self.vector = ConditionVector(known, tokens=self.condition.name == "caption")
+        self.tell(self.known_of(spec, label_by))
         self.dequantiser = Dequantiser(spec.shape[0]) if dequantisation == "variational" else None
         #: Share of the first batch's pixel values at the first or last level; None: not asked.
         self._extreme: float | None = None
-
-    @classmethod
-    def known_of(cls, spec: DataSpec, label_by: str) -> int:
-        """Y, how many numbers are known of an image; 0 of p(x).
-
-        Raises:
-            ValueError: an unknown `label_by`, or images without labels that are to be given.
-        """
-        check_choice("label_by", label_by, LABEL_BY)
-        return cls.condition_of(spec).size if label_by == "bias" else 0
-
-    def _given(self, *y: Tensor) -> tuple[Tensor, ...]:
-        """(c,), the condition as numbers [B, Y]; () of p(x)."""
-        return tuple(self.vector(part, self._like.dtype) for part in y)
 
     # Learning
 
@@ -175,11 +156,11 @@ class Flow(Samples, HasLikelihood, Invertible, Conditional):
         return bound if log_q is None else bound - log_q
 
     def _to_latent(self, y: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
-        z, log_det = self.transform(y, *self._given(*given))
+        z, log_det = self.transform(y, *self.as_numbers(*given))
         return z, log_det
 
     def _from_latent(self, z: Tensor, *given: Tensor) -> Tensor:
-        return self.transform.inverse(z, *self._given(*given))
+        return self.transform.inverse(z, *self.as_numbers(*given))
 
     def _images_to_latents(self, x: Tensor, *y: Tensor) -> Tensor:
         """The latents of the middles of the levels, (x + 1/2) / levels."""
