@@ -66,6 +66,16 @@ def in_eval_mode_nothing_changes(model: nn.Module, spec: DataSpec) -> None:
 SPEC = DataSpec((1, 8, 8), levels=17, classes=10, label_names=tuple("0123456789"))
 
 
+def test_ranks_share_chains_and_not_masks_or_counters() -> None:
+    model = nn.Module()
+    model.register_buffer("chain", torch.zeros(3, dtype=torch.uint8))
+    model.register_buffer("mean", torch.zeros(()))
+    model.register_buffer("mask", torch.zeros(3, dtype=torch.bool))
+    model.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+    shared = WrittenInPlace(model).shared
+    assert [id(b) for b in shared] == [id(model.chain), id(model.mean)]
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_in_eval_mode_no_loss_changes_a_buffer(name: str) -> None:
     arguments = [word for word in MODELS[name] if word.startswith("model")]
