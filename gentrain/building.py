@@ -61,6 +61,17 @@ def target_class(target: Any, base: type[T], where: str, trust: Sequence[str] = 
     return cls
 
 
+def with_former(node: Any, base: type, where: str, trust: Sequence[str] = ()) -> dict[str, Any]:
+    """The settings of an object, `_target_` among them, in today's names and with what earlier ones lack.
+
+    Raises:
+        UserError: a refused target.
+    """
+    settings = settings_of_now(node)
+    cls: type = target_class(settings.get("_target_"), base, where, trust)
+    return {**getattr(cls, "formerly", {}), **settings}
+
+
 def settings_of(cls: type, given: int) -> dict[str, inspect.Parameter]:
     """The constructor parameters of `cls` that config may set: all but self and the `given` first.
 
@@ -104,10 +115,8 @@ def build(base: type[T], node: Any, where: str, *given: Any, trust: Sequence[str
     settings: dict[str, Any] = {str(name): value for name, value in plain.items()}
     if "_target_" not in settings:
         raise UserError(f"{where}: expected a _target_ that names a class, found {sorted(settings)}")
-    settings = settings_of_now(settings)
-    target = settings.pop("_target_")
-    cls = target_class(target, base, where, trust)
-    settings = {**getattr(cls, "formerly", {}), **settings}
+    settings = with_former(settings, base, where, trust)
+    cls = target_class(settings.pop("_target_"), base, where, trust)
     parameters = settings_of(cls, len(given))
     for name, value in settings.items():
         if name not in parameters:

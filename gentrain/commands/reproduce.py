@@ -20,6 +20,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from gentrain.api import Loaded
+from gentrain.building import with_former
 from gentrain.commands import resuming, train
 from gentrain.commands.asked import Asked
 from gentrain.commands.eval import measure
@@ -28,6 +29,8 @@ from gentrain.commands.measures import METRICS
 from gentrain.commands.next import ckpt_argument, next_command
 from gentrain.commands.trained import device_of, open_model
 from gentrain.config import conform, options
+from gentrain.contracts import GenerativeModel
+from gentrain.data.source import Source
 from gentrain.errors import Fault, UserError, did_you_mean
 from gentrain.explain import plain_key
 from gentrain.files import expanded, read_text, write_text, writing
@@ -165,6 +168,9 @@ def check_recipe(config: DictConfig, folder: Path) -> None:
     follow(before, before.train.steps)
     before.train.steps = config.train.steps  # may change, and lengths with it
     plain: list[Any] = [OmegaConf.to_container(c, resolve=True) for c in (before, config)]
+    for one in plain:  # a setting that came later is no other recipe, where it has its former value
+        for section, base in (("model", GenerativeModel), ("dataset", Source)):
+            one[section] = with_former(one[section], base, section, config.trust)
     for section in RECIPE:
         old, new = (dict(leaves(one[section], section)) for one in plain)
         for key in [*new, *old]:

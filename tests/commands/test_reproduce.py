@@ -19,9 +19,12 @@ import pytest
 import yaml
 from running import TESTS, Ended, run_process, start
 
+from gentrain.api import compose_train
 from gentrain.cli import main
-from gentrain.commands.reproduce import verdict
+from gentrain.commands.length import saved_text
+from gentrain.commands.reproduce import check_recipe, verdict
 from gentrain.config import options
+from gentrain.errors import UserError
 
 TARGET: dict[str, Any] = {
     "metric": "likelihood.nats",
@@ -217,6 +220,16 @@ def test_another_recipe_does_not_go_on_in_the_same_folder(reproduce: Callable[..
     assert done.status == 2
     assert "begun with train.batch_size=32, now it is 16" in done.one_line()
     assert {f: f.read_bytes() for f in FOLDER.rglob("*") if f.is_file()} == before
+
+
+def test_a_setting_that_came_later_is_no_other_recipe(tmp_path: Path) -> None:
+    recipe = ["model=pixelcnn", "dataset=digits"]
+    written = saved_text(compose_train(recipe))
+    assert written.count("  skips: false\n") == 1
+    (tmp_path / "config.yaml").write_text(written.replace("  skips: false\n", ""))  # of an earlier version
+    check_recipe(compose_train(recipe), tmp_path)
+    with pytest.raises(UserError, match=r"begun with model\.skips=False, now it is True"):
+        check_recipe(compose_train([*recipe, "model.skips=true"]), tmp_path)
 
 
 def test_overrides_that_change_the_recipe_are_kept_with_the_result(
