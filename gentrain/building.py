@@ -218,10 +218,20 @@ def build_source(node: Any, trust: Sequence[str] = ()) -> Source:
 
 
 def build_model(node: Any, spec: DataSpec, trust: Sequence[str] = ()) -> GenerativeModel:
-    """The model that `model:` describes, for images of `spec`."""
+    """The model that `model:` describes, for images of `spec`.
+
+    Raises:
+        UserError: as of `build`, or a sound's context that the model would take for what it is to learn.
+    """
     from gentrain.contracts import GenerativeModel
 
-    return build(GenerativeModel, node, "model", spec, trust=trust)
+    model = build(GenerativeModel, node, "model", spec, trust=trust)
+    if spec.context and not model.takes_context:
+        raise UserError(
+            f"dataset.context={spec.context}: {type(model).__name__} makes no use of samples that are given; "
+            "set dataset.context=0, or take a model that does: model=wavenet"
+        )
+    return model
 
 
 def build_optimizer(node: Any, turn: str, parameters: Any, trust: Sequence[str] = ()) -> Optimizer:

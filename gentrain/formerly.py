@@ -23,8 +23,6 @@ TARGETS: dict[str, tuple[str, Callable[[Settings], Settings]]] = {
     f"{_VAE}.ConvVAE": (f"{_VAE}.VAE", _conv_vae),
     f"{_VAE}.MLPVAE": (f"{_VAE}.VAE", _mlp_vae),
 }
-#: {beginning of targets: {a setting that came later: what it was without}}.
-LATER: dict[str, Settings] = {"gentrain.data.": {"crop": 0}}
 #: {target: {beginning of a weight's name before: its beginning now}}.
 WEIGHTS = {
     "gentrain.models.flow.glow.Glow": {
@@ -45,9 +43,6 @@ def settings_of_now(settings: Mapping[str, Any]) -> Settings:
     target = plain.get("_target_")
     if not isinstance(target, str):
         return plain
-    for beginning, later in LATER.items():
-        if target.startswith(beginning):
-            plain |= {key: value for key, value in later.items() if key not in plain}
     if target not in TARGETS:
         return plain
     now, renew = TARGETS[target]

@@ -211,11 +211,14 @@ class GivenConfig(CheckpointConfig):
 class SampleConfig(GivenConfig):
     """`gentrain sample`."""
 
-    # Images to draw.
+    # Images or sounds to draw.
     n: int = knob(64, at_least=1)
+    # Of sounds, how long each is to be. None: as long as the crops that the model was trained on.
+    seconds: Optional[float] = knob(None, above=0, at_most=3600)
     # How much noise, relative to training: scales latents, or divides the logits of pixels.
     temperature: float = knob(1.0, above=0)
-    # A .png (one grid) or an .npz (`images` uint8 [n, C, H, W]). None: samples.png in the run folder.
+    # A .png (one grid), an .npz (`images` uint8 [n, C, H, W]), or of sounds a .wav (with a .png beside it).
+    # None: samples.png, or samples.wav, in the run folder.
     out: Optional[str] = knob(None, path=True)
 
 
@@ -298,6 +301,10 @@ class ArithmeticConfig(ImagesConfig):
 class CompleteConfig(ImagesConfig):
     """`gentrain complete`: images of which a part is given, and ways to go on."""
 
+    # Instead of images, of a model of sounds: a recording, or a folder of them, to be gone on with.
+    sounds: Optional[str] = knob(None, path=True)
+    # How long it goes on. None: as long as the crops that the model was trained on.
+    seconds: Optional[float] = knob(None, above=0, at_most=3600)
     # The part that is given: top, bottom, left, right, centre; or a file: .png (white) or .npy (true).
     known: str = knob("top", path=True)
     # Ways to go on, for each image.

@@ -29,12 +29,12 @@ from gentrain.commands.output import Output
 from gentrain.commands.trained import label_names, named_batch, open_data, open_model
 from gentrain.commands.typed import listed
 from gentrain.config import conform
-from gentrain.contracts import ImagesToLatents, LatentsToImages
+from gentrain.contracts import DataSpec, ImagesToLatents, LatentsToImages
 from gentrain.data.batches import images_at
 from gentrain.data.source import Data
 from gentrain.errors import UserError
-from gentrain.images import grid
 from gentrain.schemas import ArithmeticConfig
+from gentrain.showing import sheet
 
 #: Pixels between a tile's corner and its number.
 _INSET = 4
@@ -74,7 +74,7 @@ def numbered_latents(
     z = numbered_draws(model, config.n)
     images = model.latents_to_images(z, condition=same_for_all(loaded, len(z), one))
     columns = min(config.columns, config.n)
-    out.png(with_numbers(grid(images, loaded.model.spec.levels, columns), config.n, columns))
+    out.png(with_numbers(sheet(images, loaded.model.spec, columns), config.n, columns))
     # What decides which latents have these numbers.
     keys = ("n", "seed", "device", "ema")
     given = [(key, config[key]) for key in keys if config[key] != getattr(ArithmeticConfig, key)]
@@ -110,7 +110,7 @@ def between_latents(
     pixels = combined(images.float(), plus, minus)[None]
     result = model.latents_to_images(around, condition=same_for_all(loaded, len(around), one))
     rows += [result, to_pixels(pixels, levels)]
-    out.png(stacked(rows, levels))
+    out.png(stacked(rows, loaded.model.spec))
     above = f"{len(plus)} of plus, {len(minus)} of minus" if minus else f"{len(plus)} of plus"
     return [
         out.wrote(f"rows: {above}, the result and {len(noise)} around it, the same with pixels"),
@@ -147,7 +147,7 @@ def along_labels(loaded: Loaded, config: DictConfig, out: Output, one: Tensor | 
         moved = walk(latent, z_plus - z_minus, strengths)
         rows.append(model.latents_to_images(moved, condition=None if y is None else y[i]))
         rows.append(to_pixels(walk(image.float(), x_plus - x_minus, strengths), levels))
-    out.png(grid(torch.cat(rows), levels, columns=config.columns))
+    out.png(sheet(torch.cat(rows), loaded.model.spec, columns=config.columns))
     return [
         out.wrote(f"{len(x)} images by 0 to {config.strength:g} along the label, latents above pixels"),
         f"next    {next_command(loaded.model, ckpt_argument(loaded), 'interpolate', config=config)}",
@@ -273,9 +273,9 @@ def to_pixels(y: Tensor, levels: int) -> Tensor:
 # How it is drawn
 
 
-def stacked(rows: Sequence[Tensor], levels: int) -> Tensor:
+def stacked(rows: Sequence[Tensor], spec: DataSpec) -> Tensor:
     """Rows of different lengths, uint8 [B_i, C, H, W] each, as one picture: uint8 [1 or 3, height, width]."""
-    pictures = [grid(row, levels, columns=len(row)) for row in rows]
+    pictures = [sheet(row, spec, columns=len(row)) for row in rows]
     width = max(picture.shape[-1] for picture in pictures)
     padded = [functional.pad(picture, (0, width - picture.shape[-1]), value=128) for picture in pictures]
     return torch.cat(padded, dim=1)

@@ -7,21 +7,26 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from omegaconf import DictConfig
 from PIL import Image
 from torch import Tensor
 
 from gentrain import progress
+from gentrain.api import Loaded
 from gentrain.commands.abilities import capable
 from gentrain.commands.asked import Asked
-from gentrain.commands.given import given, with_given
+from gentrain.commands.given import for_each, given, with_given
 from gentrain.commands.next import ckpt_argument, next_command
 from gentrain.commands.output import Output
+from gentrain.commands.seconds import read_sounds, samples_in, sounds_wanted
 from gentrain.commands.trained import device_of, named_batch, open_model
 from gentrain.config import conform
 from gentrain.contracts import Completes
 from gentrain.errors import UserError
 from gentrain.images import grid, to_display
 from gentrain.schemas import CompleteConfig
+from gentrain.showing import sheet
 
 #: What stands for unknown pixels in the picture, of 0 .. 255.
 GREY = 128
@@ -38,6 +43,14 @@ def run(asked: Asked) -> None:
     loaded = open_model(config)
     model = capable(loaded, Completes, "complete")
     spec = loaded.model.spec
+    sounds_wanted(config, loaded, ("sounds", "seconds"))
+    if spec.sample_rate is not None and config.sounds is not None:
+        gone_on(model, loaded, config, given(config, loaded, typed))
+        return
+    if config.seconds is not None:
+        raise UserError(
+            f"seconds={config.seconds:g}: of what? name a recording to go on with: sounds=FILE.wav"
+        )
     out = Output(config, loaded, "completions.png", (".png",))
     mask = known_part(config.known, spec.shape)
     one = given(config, loaded, typed)
@@ -49,6 +62,12 @@ def run(asked: Asked) -> None:
         again, kept = (part.repeat_interleave(config.n, 0) for part in (x, known))
         of_each = None if y is None else y.repeat_interleave(config.n, 0)
         made = model.complete(again, kept, condition=of_each)
+    if spec.sample_rate is not None:
+        ways = made.unflatten(0, (len(x), config.n))
+        rows = torch.cat([x[:, None], ways], 1).flatten(0, 1)
+        out.png(sheet(rows, spec, columns=config.n + 1))
+        print(out.wrote(f"{len(x)} rows: the sound, {config.n} completions of {config.known}"))
+        return
     shown = to_display(x, spec.levels)  # [B, 1 or 3, H, W]
     masked = shown.masked_fill(~mask[: shown.shape[1]], GREY)
     ways = to_display(made, spec.levels).unflatten(0, (len(x), config.n))  # [B, n, 1 or 3, H, W]
@@ -57,6 +76,40 @@ def run(asked: Asked) -> None:
     print(out.wrote(f"{len(x)} rows: the image, what is given, {config.n} completions"))
     if note:
         print(f"note    {note}")
+    print(f"next    {next_command(loaded.model, ckpt_argument(loaded), 'sample', 'eval', config=config)}")
+
+
+def gone_on(model: Completes, loaded: Loaded, config: DictConfig, one: Tensor | None) -> None:
+    """Go on with recordings, `n` ways each; write the sounds.
+
+    Raises:
+        UserError: a file that cannot be read, or a label that the model needs and is not typed.
+    """
+    spec = loaded.model.spec
+    out = Output(config, loaded, "completions.wav", (".wav", ".png"))
+    begun = read_sounds(Path(str(config.sounds)).expanduser(), spec)
+    more = spec.shape[2] - (spec.context or 0)
+    if config.seconds is not None:
+        more = samples_in(config.seconds, spec, loaded)
+    made = []
+    with torch.no_grad(), progress.shown():
+        for x in begun:
+            again = x.to(device_of(loaded)).expand(config.n, *x.shape)
+            y = for_each(loaded, config.n, one)
+            known = torch.ones_like(again, dtype=torch.bool)
+            length = x.shape[-1] + more
+            try:
+                made.append(model.complete(again, known, condition=y, length=length).cpu())
+            except ValueError as error:
+                raise UserError(f"sounds={config.sounds}: {error}") from error
+    longest = max(part.shape[-1] for part in made)
+    silent = [F.pad(part, (0, longest - part.shape[-1]), value=spec.levels // 2) for part in made]
+    if out.path.suffix == ".wav":
+        out.sounds(torch.cat(silent), spec)
+    else:
+        out.png(sheet(torch.cat(silent), spec, columns=config.n))
+    seconds = more / (spec.sample_rate or 1)
+    print(out.wrote(f"{len(begun)} recordings, gone on with for {seconds:.2f} s in {config.n} ways"))
     print(f"next    {next_command(loaded.model, ckpt_argument(loaded), 'sample', 'eval', config=config)}")
 
 

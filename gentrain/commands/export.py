@@ -23,8 +23,9 @@ from gentrain.config import conform
 from gentrain.contracts import GenerativeModel, LatentsToImages, Samples
 from gentrain.errors import UserError
 from gentrain.files import expanded, write_text
-from gentrain.images import draw_png, grid
+from gentrain.images import draw_png
 from gentrain.schemas import ExportConfig
+from gentrain.showing import sheet
 from gentrain.training import provenance
 from gentrain.trust import again
 
@@ -146,8 +147,6 @@ def usual_root(loaded: Loaded) -> str | None:
 
 def picture(model: GenerativeModel, n: int) -> Tensor | None:
     """A grid of `n` images, uint8 [1 or 3, height, width]; None of a model that draws none without data."""
-    if model.spec.sample_rate is not None:
-        return None
     with torch.no_grad():
         if isinstance(model, Samples):
             images = model.sample(n)
@@ -155,4 +154,4 @@ def picture(model: GenerativeModel, n: int) -> Tensor | None:
             images = model.latents_to_images(model.prior_draws(n))
         else:
             return None
-    return grid(images, model.spec.levels)
+    return sheet(images, model.spec)

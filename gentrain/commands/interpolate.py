@@ -14,8 +14,8 @@ from gentrain.commands.trained import device_of, named_batch, open_model
 from gentrain.config import conform
 from gentrain.contracts import Batch, ImagesToLatents, LatentsToImages
 from gentrain.errors import UserError
-from gentrain.images import grid
 from gentrain.schemas import InterpolateConfig
+from gentrain.showing import sheet
 
 
 def run(asked: Asked) -> None:
@@ -41,7 +41,7 @@ def run(asked: Asked) -> None:
             y = for_each(loaded, 1, one)
             y = None if y is None else y.expand(len(z), *y.shape[1:])
             pictures = model.latents_to_images(z, condition=y)
-            out.png(grid(pictures, loaded.model.spec.levels, columns=config.columns))
+            out.png(sheet(pictures, loaded.model.spec, columns=config.columns))
             print(out.wrote(f"the plane of latents, {config.rows} x {config.columns}"))
             print(f"next    {then}")
             return
@@ -70,7 +70,7 @@ def run(asked: Asked) -> None:
         rows = [between(a, b, weights) for a, b in zip(ends[::2], ends[1::2], strict=True)]
         y = None if y is None else y.repeat_interleave(config.columns, 0)
         images = model.latents_to_images(torch.cat(rows), condition=y)
-    out.png(grid(images, loaded.model.spec.levels, columns=config.columns))
+    out.png(sheet(images, loaded.model.spec, columns=config.columns))
     print(out.wrote(f"{len(rows)} rows between {what}"))
     print(f"next    {then}")
 

@@ -10,9 +10,11 @@ import numpy as np
 from omegaconf import DictConfig
 from torch import Tensor
 
+from gentrain import sounds
 from gentrain.api import Loaded
+from gentrain.contracts import DataSpec
 from gentrain.files import check_folder, numbered, writing
-from gentrain.images import check_out, draw_png
+from gentrain.images import check_out, draw_png, save_png
 
 #: What to type to have the file in another place.
 ELSEWHERE = "out=FILE"
@@ -52,6 +54,20 @@ class Output:
             UserError, Fault: as `files.unwritable` says.
         """
         self._write(lambda file: draw_png(picture, file))
+
+    def sounds(self, x: Tensor, spec: DataSpec) -> None:
+        """Write sounds uint8 [B, 1, 1, T]: a WAV file, and a sheet of them as a PNG of the same name.
+
+        Raises:
+            UserError, Fault: as `files.unwritable` says.
+        """
+        content = sounds.wav(x, spec)
+
+        def fill(path: Path) -> None:
+            path.write_bytes(content)
+
+        self._write(fill)
+        save_png(sounds.sheet(x, spec), self.path.with_suffix(".png"))
 
     def npz(self, **arrays: Any) -> None:
         """Write arrays, compressed.

@@ -11,8 +11,9 @@ from gentrain.commands.trained import named_batch, open_model
 from gentrain.config import conform
 from gentrain.contracts import Reconstructs
 from gentrain.errors import UserError
-from gentrain.images import grid, rows_of_eight
+from gentrain.images import rows_of_eight
 from gentrain.schemas import ReconstructConfig
+from gentrain.showing import sheet
 
 
 def run(asked: Asked) -> None:
@@ -34,7 +35,7 @@ def run(asked: Asked) -> None:
         where = "reconstruct" if config.images is None else f"images={config.images}"
         raise UserError(f"{where}: {error}") from error
     levels = loaded.model.spec.levels
-    out.png(grid(rows_of_eight(*rows.values()), levels, columns=min(8, len(batch.x))))
+    out.png(sheet(rows_of_eight(*rows.values()), loaded.model.spec, columns=min(8, len(batch.x))))
     errors = [
         f"{float((row.float() - batch.x.float()).abs().mean()) / (levels - 1):.4f} {name}"
         for name, row in rows.items()

@@ -10,12 +10,13 @@ from gentrain.commands.asked import Asked
 from gentrain.commands.given import given
 from gentrain.commands.next import ckpt_argument, next_command
 from gentrain.commands.output import Output
+from gentrain.commands.seconds import samples_in, sounds_wanted
 from gentrain.commands.trained import open_model, samples_of
 from gentrain.config import conform
 from gentrain.contracts import Samples
 from gentrain.errors import UserError
-from gentrain.images import grid
 from gentrain.schemas import SampleConfig
+from gentrain.showing import sheet
 
 #: The most images that a picture shows.
 MOST_IN_A_PICTURE = 4096
@@ -33,18 +34,26 @@ def run(asked: Asked) -> None:
     loaded = open_model(config)
     capable(loaded, Samples, "sample")
     spec = loaded.model.spec
-    out = Output(config, loaded, "samples.png", (".png", ".npz"))
-    picture = out.path.suffix == ".png"
+    sounds_wanted(config, loaded, ("seconds",))
+    heard = spec.sample_rate is not None
+    name, endings = ("samples.wav", (".wav", ".png", ".npz")) if heard else ("samples.png", (".png", ".npz"))
+    length = None
+    if config.seconds is not None:
+        length = (spec.context or 0) + samples_in(config.seconds, spec, loaded)
+    out = Output(config, loaded, name, endings)
+    picture = out.path.suffix != ".npz"
     if picture and config.n > MOST_IN_A_PICTURE:
         raise UserError(f"n={config.n} is too many for a picture; write them with out=samples.npz")
     one = given(config, loaded, typed)
     with torch.no_grad():
-        parts = [part.cpu() for part in samples_of(loaded, config.n, one, config.temperature)]
+        parts = [part.cpu() for part in samples_of(loaded, config.n, one, config.temperature, length)]
     images = torch.cat(parts)  # [n, C, H, W]
-    if picture:
-        out.png(grid(images, spec.levels))
+    if out.path.suffix == ".wav":
+        out.sounds(images, spec)
+    elif picture:
+        out.png(sheet(images, spec))
     else:
         out.npz(images=images.numpy(), levels=np.int64(spec.levels))
-    print(out.wrote(f"{len(images)} images, step {loaded.step}"))
+    print(out.wrote(f"{len(images)} {'sounds' if heard else 'images'}, step {loaded.step}"))
     then = next_command(loaded.model, ckpt_argument(loaded), "eval", "reconstruct", "interpolate")
     print(f"next    {then}")

@@ -111,6 +111,7 @@ def samples_of(
     n: int,
     given: Tensor | None = None,
     temperature: float = 1.0,
+    length: int | None = None,
     chunk: int = 500,
 ) -> Iterator[Tensor]:
     """`n` samples of the model, `chunk` at a time: uint8 [chunk, C, H, W] on its device, with a bar.
@@ -120,6 +121,7 @@ def samples_of(
         n: how many.
         given: what every image is to have, a label, int64 [], or attributes, bool [A].
         temperature: as the model takes it.
+        length: W of what is drawn, where that is not the spec's.
         chunk: images at once.
 
     Raises:
@@ -132,7 +134,7 @@ def samples_of(
         for start in range(0, n, chunk):
             count = min(chunk, n - start)
             try:
-                yield model.sample(count, temperature, condition=given)
+                yield model.sample(count, temperature, condition=given, length=length)
             except ValueError as error:
                 raise UserError(f"sample: {error}") from error
             bar.update(count)

@@ -16,15 +16,16 @@ from gentrain.contracts.data import DataSpec
 from gentrain.contracts.model import GenerativeModel
 
 
-def check_images(x: Tensor, spec: DataSpec) -> None:
-    """Refuse images that are not what a model was built for.
+def check_images(x: Tensor, spec: DataSpec, any_length: bool = False) -> None:
+    """Refuse images that are not what a model was built for; with `any_length` those of any width are.
 
     Raises:
         ValueError: dtype, shape or a value outside 0 .. levels-1, with expected and found.
     """
     if x.dtype != torch.uint8:
         raise ValueError(f"images must be uint8, found {x.dtype}")
-    if tuple(x.shape[1:]) != spec.shape or x.ndim != 4:
+    shape = (*spec.shape[:2], x.shape[-1]) if any_length and x.ndim == 4 else spec.shape
+    if tuple(x.shape[1:]) != shape or x.ndim != 4:
         raise ValueError(f"images must be [B, {', '.join(map(str, spec.shape))}], found {list(x.shape)}")
     if x.numel() and spec.levels < 256 and int(x.max()) >= spec.levels:
         raise ValueError(f"pixel values must be 0 to {spec.levels - 1}, found {int(x.max())}")
@@ -54,6 +55,21 @@ def check_draws(n: int, temperature: Any = 1.0) -> None:
         raise ValueError(f"temperature must be finite and above 0, found {temperature}")
     if n < 0:
         raise ValueError(f"n must be at least 0, found {n}")
+
+
+def check_length(model: GenerativeModel, length: int | None, least: int = 1) -> None:
+    """Refuse a length of what is to be drawn.
+
+    Raises:
+        ValueError: below `least`, or the model draws what it was built for alone.
+    """
+    if length is None:
+        return
+    if not model.any_length:
+        width = model.spec.shape[2]
+        raise ValueError(f"length: {type(model).__name__} draws {width} columns, no other number")
+    if length < least:
+        raise ValueError(f"length must be at least {least}, found {length}")
 
 
 def renamed(condition: Tensor | None, label: Tensor | None) -> Tensor | None:

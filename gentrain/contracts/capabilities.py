@@ -14,6 +14,7 @@ from abc import ABC
 from operator import itemgetter
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Distribution
 
@@ -22,6 +23,7 @@ from gentrain.contracts.calling import (
     check_draws,
     check_images,
     check_latents,
+    check_length,
     computed,
     not_written,
     renamed,
@@ -50,6 +52,7 @@ class Samples(GenerativeModel, ABC):
         *,
         condition: Tensor | None = None,
         label: Tensor | None = None,
+        length: int | None = None,
     ) -> Tensor:
         """`n` images, uint8 [n, C, H, W] in 0 .. levels-1.
 
@@ -58,18 +61,23 @@ class Samples(GenerativeModel, ABC):
             temperature: above 0; below 1 the images are more alike and more typical.
             condition: of each image, [n, ...]; None: all in turn, for a model that takes one.
             label: the older name of `condition`.
+            length: W, of a model that draws `any_length`; None: the spec's.
 
         Raises:
-            ValueError: n below 0, temperature not above 0, or a condition that the model does not take.
+            ValueError: n below 0, temperature not above 0, a condition that the model does not take, or a
+                length that it does not draw.
         """
         check_draws(n, temperature)
+        check_length(self, length)
         y = self._checked(renamed(condition, label), n)
         if n == 0:
-            return torch.empty(0, *self.spec.shape, dtype=torch.uint8, device=self._like.device)
+            shape = (*self.spec.shape[:2], length or self.spec.shape[2])
+            return torch.empty(0, *shape, dtype=torch.uint8, device=self._like.device)
+        long = {} if length is None else {"length": length}
         return computed(
             self,
             "sample",
-            lambda count, *y: self._sample(count, temperature, *y),
+            lambda count, *y: self._sample(count, temperature, *y, **long),
             n,
             y,
             lambda count, *y: self._measure_sample(count, *y),
@@ -253,21 +261,29 @@ class Completes(GenerativeModel, ABC):
     True
     """
 
-    def complete(self, x: Tensor, known: Tensor, *, condition: Tensor | None = None) -> Tensor:
+    def complete(
+        self, x: Tensor, known: Tensor, *, condition: Tensor | None = None, length: int | None = None
+    ) -> Tensor:
         """x uint8 [B, C, H, W], known bool [B, C, H, W] -> uint8 [B, C, H, W], known pixels kept.
 
-        What x has where it is not `known` does not count. `condition` as in `Samples.sample`.
+        What x has where it is not `known` does not count. `condition` as in `Samples.sample`. With a
+        `length`, for a model that draws `any_length`, x is of any W up to it, and is gone on with:
+        [B, C, H, length].
 
         Raises:
-            ValueError: images that the model was not built for, `known` of another shape or dtype, or a
-                condition that the model does not take.
+            ValueError: images that the model was not built for, `known` of another shape or dtype, a
+                condition that the model does not take, or a length that it does not draw.
         """
-        check_images(x, self.spec)
+        check_length(self, length, least=x.shape[-1])
+        check_images(x, self.spec, any_length=length is not None)
         if known.dtype != torch.bool:
             raise ValueError(f"known must be bool, found {known.dtype}")
         if known.shape != x.shape:
             raise ValueError(f"known must be {list(x.shape)}, like the images, found {list(known.shape)}")
         y = self._checked(condition, len(x))
+        if length is not None:
+            more = (0, length - x.shape[-1])
+            x, known = F.pad(x, more), F.pad(known, more)
         if not len(x):
             return x
         return computed(

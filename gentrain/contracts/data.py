@@ -27,10 +27,13 @@ class DataSpec:
         paired: whether `source` is the partner of `x`, or an image of another domain in an order of its own;
             None without a source.
         sample_rate: of sound, in Hz: an image [1, 1, T] is then a waveform of T samples; None for pictures.
+        context: of sound, how many of the first samples of each are given: likelihoods are of the rest. None
+            for pictures.
 
     Raises:
         ValueError: a size below 1, levels outside 2..256, label_names not one per class, a vocabulary without
-            a caption_length or a source_shape without `paired`, or the other way round.
+            a caption_length or a source_shape without `paired`, or the other way round, a context without a
+            sample_rate or as long as the sound.
     """
 
     shape: tuple[int, int, int]
@@ -43,6 +46,7 @@ class DataSpec:
     vocabulary: tuple[str, ...] | None = None
     caption_length: int | None = None
     sample_rate: int | None = None
+    context: int | None = None
 
     def __post_init__(self) -> None:
         for field in ("shape", "label_names", "attributes", "source_shape", "vocabulary"):
@@ -62,6 +66,20 @@ class DataSpec:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, found {value}")
+        if self.context is not None and (self.sample_rate is None or not 0 <= self.context < self.shape[2]):
+            raise ValueError(
+                f"context must be 0 to {self.shape[2] - 1} samples of sound, found {self.context}"
+            )
+
+    @property
+    def counted(self) -> int:
+        """Pixel values of one image that its likelihood is of: all but the context of a sound."""
+        return self.dims - (self.context or 0)
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """What one is called, and one of its values: ("image", "dim") or ("crop", "sample")."""
+        return ("image", "dim") if self.sample_rate is None else ("crop", "sample")
 
     @property
     def dims(self) -> int:

@@ -79,6 +79,10 @@ class GenerativeModel(nn.Module, ABC):
     lacks: ClassVar[Mapping[str, str]] = {}
     #: Submodules that only training needs, such as a critic: an export may leave them out.
     training_only: ClassVar[tuple[str, ...]] = ()
+    #: Whether images of another width than the spec's can be drawn: sounds that go on.
+    any_length: ClassVar[bool] = False
+    #: Whether the first `spec.context` samples of a sound are given, and its likelihood is of the rest.
+    takes_context: ClassVar[bool] = False
     #: What the model is given of each image; None: nothing, it is a model of p(x).
     condition: Condition | None = None
 

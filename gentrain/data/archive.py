@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gentrain.data.decoding import EXTENSIONS
+from gentrain.data.recordings import is_recording
 from gentrain.data.source import stamp
 from gentrain.errors import CorruptFile, UserError
 
@@ -99,9 +100,7 @@ def fingerprint(root: Path) -> list[Any]:
     if os.path.isfile(root):
         return stamp(root)
     problem = "is neither a folder nor a file" if os.path.exists(root) else "does not exist"
-    raise UserError(
-        f"dataset.root={root} {problem}; name a folder or a .zip of images with dataset.root=PATH"
-    )
+    raise UserError(f"dataset.root={root} {problem}; name a folder or a .zip with dataset.root=PATH")
 
 
 def open_archive(root: Path, key: str = "dataset.root") -> Archive:
@@ -242,7 +241,7 @@ class _Zip(Archive):
         if len(tops) != 1 or {top.lower() for top in tops} <= {"train", "test"}:
             return ""
         # With one folder level below it, the folder could be a class.
-        deep = all(name.count("/") >= 2 for name in names if is_image(name))
+        deep = all(name.count("/") >= 2 for name in names if _is_data(name))
         return f"{tops.pop()}/" if deep else ""
 
     def _refuse(self, why: str) -> UserError:
@@ -293,6 +292,11 @@ def _unpacked(packed: bytes, member: zipfile.ZipInfo) -> bytes:
 def is_image(name: str) -> bool:
     """Whether a file counts as an image, by the ending of its name."""
     return os.path.splitext(name)[1].lower() in EXTENSIONS
+
+
+def _is_data(name: str) -> bool:
+    """Whether a file counts as an image or a recording."""
+    return is_image(name) or is_recording(name)
 
 
 def _is_ignored(name: str) -> bool:

@@ -18,9 +18,10 @@ from torch import Tensor
 
 from gentrain.contracts import Batch
 from gentrain.data.augment import Augment
-from gentrain.data.draws import bernoulli_by_index, permutation
+from gentrain.data.draws import bernoulli_by_index, generator, permutation
 from gentrain.data.parts import PARTS
 from gentrain.data.source import Data, Split
+from gentrain.data.tape import Tape
 from gentrain.errors import UserError
 
 _CHUNK = 4096  # images handled at a time
@@ -88,7 +89,17 @@ class Batches:
         resident = fits(sum(array.nbytes for array in images.values()), device)
         # What is no image is small, and is read from memory always.
         copied = arrays if resident and device.type == "cpu" else arrays.keys() - images.keys()
-        self._arrays = {name: np.array(array) if name in copied else array for name, array in arrays.items()}
+        self._arrays = {
+            name: np.array(array) if name in copied else array
+            for name, array in arrays.items()
+            if not isinstance(array, Tape)
+        }
+        #: Sounds are cut out of their tape at a random place.
+        self._tapes = {
+            name: array.resident(device) if resident else array
+            for name, array in arrays.items()
+            if isinstance(array, Tape)
+        }
         self._on_device: dict[str, Tensor] | None = None
         if resident and device.type != "cpu":
             moved = {name: _to_device(array, device) for name, array in self._arrays.items()}
@@ -117,6 +128,10 @@ class Batches:
                      for name, array in self._arrays.items()}  # fmt: skip
         else:
             found = {name: part.index_select(0, indices[name]) for name, part in self._on_device.items()}
+        for name, tape in self._tapes.items():
+            rows = self._indices("order", self._count, *place).cpu().numpy()
+            anywhere = generator("place", self._seed, step).random(self.batch_size)[self._part]
+            found[name] = _moved(tape.anywhere(rows, anywhere), self._device)
         return self._augment(Batch(**found), step)
 
     def _indices(self, stream: str, count: int, first: int, last: int) -> Tensor:
@@ -227,7 +242,12 @@ def available_memory() -> int:
 def _read(data: Data, split: Split, indices: np.ndarray, seed: int) -> Batch:
     """The images `indices` of a split; of what has an order of its own, those of the same numbers, around."""
     cpu = torch.device("cpu")
-    found = {name: _gather(array, indices, cpu, PARTS[name].served) for name, array in split.parts.items()}
+    found = {
+        name: array.at(indices)
+        if isinstance(array, Tape)
+        else _gather(array, indices, cpu, PARTS[name].served)
+        for name, array in split.parts.items()
+    }
     for name, array in split.apart.items():
         found[name] = _gather(array, indices % len(array), cpu, PARTS[name].served)
     batch = Batch(**found)

@@ -52,6 +52,20 @@ def draws_by_name(names: Sequence[str], *parts: int | str) -> np.ndarray:
     return np.array([draw(name) for name in names], dtype=np.float64)
 
 
+def drawn_part(draws: np.ndarray, share: float) -> np.ndarray:
+    """Which of N >= 2 are in a part of about `share`, bool [N]: never none of them, never all.
+
+    Args:
+        draws: a number in [0, 1) for each, float64 [N].
+        share: in (0, 1).
+    """
+    chosen = draws < share
+    chosen[draws.argmin()] = True
+    # The last of the largest: where all are equal, the first is the smallest.
+    chosen[len(draws) - 1 - draws[::-1].argmax()] = False
+    return chosen
+
+
 def bernoulli(x: np.ndarray, levels: int, uniform: np.ndarray) -> np.ndarray:
     """Binarise: 1 with probability x / (levels - 1), else 0.
 

@@ -12,7 +12,7 @@ import numpy as np
 from gentrain.contracts import DataSpec
 from gentrain.data.archive import Archive, File, fingerprint, open_archive
 from gentrain.data.decoding import MAX_SIDE, decode_image
-from gentrain.data.draws import draws_by_name, permutation
+from gentrain.data.draws import drawn_part, draws_by_name, permutation
 from gentrain.data.layout import Layout, arrange
 from gentrain.data.source import ImageSource
 from gentrain.data.stream import decoded
@@ -52,7 +52,7 @@ class Folder(ImageSource):
 
     name = "folder"
     grows = True
-    formerly: ClassVar[Mapping[str, Any]] = {"split_rule": 1}
+    formerly: ClassVar[Mapping[str, Any]] = {**ImageSource.formerly, "split_rule": 1}
 
     def __init__(
         self,
@@ -129,11 +129,7 @@ class Folder(ImageSource):
             chosen = np.zeros(len(files), dtype=np.bool_)
             chosen[permutation(len(files), "test", self.split_seed)[:count]] = True
         else:
-            draws = self._draws("test", files, layout)
-            chosen = draws < self.test_fraction
-            chosen[draws.argmin()] = True
-            # The last of the largest: where all are equal, the first is the smallest.
-            chosen[len(draws) - 1 - draws[::-1].argmax()] = False
+            chosen = drawn_part(self._draws("test", files, layout), self.test_fraction)
         return {
             "train": [file for file, drawn in zip(files, chosen, strict=True) if not drawn],
             "test": [file for file, drawn in zip(files, chosen, strict=True) if drawn],

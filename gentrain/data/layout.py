@@ -1,10 +1,10 @@
-"""How a user's images are arranged: splits, and class folders or none."""
+"""How a user's images or recordings are arranged: splits, and class folders or none."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from gentrain.data.archive import Archive, File, is_image
@@ -23,8 +23,25 @@ _LIKE_SPLITS = frozenset({*_SPLITS, "training", "testing"})
 
 
 @dataclass(frozen=True)
+class Kind:
+    """What files are looked for.
+
+    word: what one is called; endings: examples of their names' ends; is_one: by a file's name; mixed: whether
+    they may lie at several depths, and then have no labels.
+    """
+
+    word: str
+    endings: str
+    is_one: Callable[[str], bool]
+    mixed: bool = False
+
+
+IMAGES = Kind("image", ".png, .jpg, ...", is_image)
+
+
+@dataclass(frozen=True)
 class Layout:
-    """How the images of an archive are arranged.
+    """How the images (or recordings) of an archive are arranged.
 
     splits: the image files of `train` and, where there are any, of `validation` and `test`; classes: number
     of each class by name, in order, empty without labels; others: names of the files that are not images;
@@ -46,29 +63,40 @@ class Layout:
         return "/".join(name.split("/")[self.depth + bool(self.classes) :])
 
 
-def arrange(archive: Archive) -> Layout:
+def arrange(archive: Archive, kind: Kind = IMAGES) -> Layout:
     """Find splits and classes.
 
     Raises:
         UserError: no image, an empty folder, images at different depths or too deep, a class without an image
             or one that `train/` does not have, a split twice, or something beside the splits; names the path.
     """
-    images = [file for file in archive.files if is_image(file.name)]
-    others = [file.name for file in archive.files if not is_image(file.name)]
+    images = [file for file in archive.files if kind.is_one(file.name)]
+    others = [file.name for file in archive.files if not kind.is_one(file.name)]
     if not images:
         found = f"{len(others):,} other files, e.g. {others[0]}" if others else "nothing"
-        raise UserError(f"{archive.typed} holds no image (.png, .jpg, ...); found {found}")
+        raise UserError(f"{archive.typed} holds no {kind.word} ({kind.endings}); found {found}")
     if archive.empty:
-        raise UserError(f"{archive.path(archive.empty[0])} is empty; put images into it or remove it")
+        raise UserError(f"{archive.path(archive.empty[0])} is empty; put {kind.word}s into it or remove it")
     tops = {file.name.split("/")[0] for file in images if "/" in file.name}
     if _are_splits(tops):
         depth, splits = 1, _split(archive, images, tops)
     else:
         depth, splits = 0, {"train": images}
-    classes = _classes(archive, splits, depth)
+    notes = []
+    if kind.mixed and _is_mixed(images, depth):
+        classes, notes = {}, [f"{kind.word}s lie at several depths: they have no labels"]
+    else:
+        classes = _classes(archive, splits, depth, kind)
     if classes:
-        _refuse_without_images(archive, images, others, depth)
-    return Layout(splits, classes, others, depth, _doubts(classes))
+        _refuse_without_images(archive, images, others, depth, kind)
+    return Layout(splits, classes, others, depth, [*notes, *_doubts(classes)])
+
+
+def _is_mixed(files: list[File], depth: int) -> bool:
+    """Whether files lie elsewhere than all in class folders or all beside one another."""
+    return len({file.name.count("/") - depth for file in files}) > 1 or any(
+        file.name.count("/") - depth > 1 for file in files
+    )
 
 
 def _doubts(classes: Iterable[str]) -> list[str]:
@@ -120,9 +148,9 @@ def _split(archive: Archive, images: list[File], tops: set[str]) -> dict[str, li
     return splits
 
 
-def _classes(archive: Archive, splits: dict[str, list[File]], depth: int) -> dict[str, int]:
+def _classes(archive: Archive, splits: dict[str, list[File]], depth: int, kind: Kind) -> dict[str, int]:
     """The number of each class of train by name, in order; empty without class folders."""
-    labelled = {split: _labelled(archive, files, depth) for split, files in splits.items()}
+    labelled = {split: _labelled(archive, files, depth, kind) for split, files in splits.items()}
     train = splits["train"]
     names = sorted({file.name.split("/")[depth] for file in train}) if labelled["train"] else []
     for split, files in splits.items():
@@ -140,7 +168,9 @@ def _classes(archive: Archive, splits: dict[str, list[File]], depth: int) -> dic
     return {name: i for i, name in enumerate(names)}
 
 
-def _refuse_without_images(archive: Archive, images: list[File], others: list[str], depth: int) -> None:
+def _refuse_without_images(
+    archive: Archive, images: list[File], others: list[str], depth: int, kind: Kind
+) -> None:
     """Refuse a class folder whose files are all of other kinds: it would vanish.
 
     Raises:
@@ -161,12 +191,12 @@ def _refuse_without_images(archive: Archive, images: list[File], others: list[st
         name, found = next(iter(kinds.items()))
         listed = ", ".join(f"{count:,} {kind}" for kind, count in found.most_common(5))
         raise UserError(
-            f"{archive.path(name)} holds no image (.png, .jpg, ...), found {listed}; put images into it or "
-            "remove it"
+            f"{archive.path(name)} holds no {kind.word} ({kind.endings}), found {listed}; put {kind.word}s "
+            "into it or remove it"
         )
 
 
-def _labelled(archive: Archive, files: list[File], depth: int) -> bool:
+def _labelled(archive: Archive, files: list[File], depth: int, kind: Kind) -> bool:
     """Whether the images below `depth` folders lie in class folders."""
     levels: dict[int, str] = {}
     for file in files:
@@ -179,7 +209,7 @@ def _labelled(archive: Archive, files: list[File], depth: int) -> bool:
     if deepest == 1:
         raise UserError(
             f"{archive.path(levels[0])} lies beside class folders; "
-            "expected every image in CLASS/IMAGE or none"
+            f"expected every {kind.word} in CLASS/{kind.word.upper()} or none"
         )
     folder = archive.path(levels[deepest]).rsplit("/", 2)[0]
     remedy = (
@@ -188,8 +218,8 @@ def _labelled(archive: Archive, files: list[File], depth: int) -> bool:
         else ""
     )
     raise UserError(
-        f"{archive.path(levels[deepest])} lies {deepest} folders deep; expected CLASS/IMAGE: {remedy}move "
-        "the images up"
+        f"{archive.path(levels[deepest])} lies {deepest} folders deep; expected CLASS/{kind.word.upper()}: "
+        f"{remedy}move the {kind.word}s up"
     )
 
 

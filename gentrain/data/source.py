@@ -17,16 +17,16 @@ import numpy as np
 
 from gentrain.contracts import DataSpec
 from gentrain.data.cache import Builder, Entry, cached, default_place
-from gentrain.data.describing import attribute_shares, histogram
+from gentrain.data.describing import described
 from gentrain.data.draws import bernoulli_by_index, thresholded
 from gentrain.data.identity import Identity, digest_of, hashes_of
 from gentrain.data.parts import PARTS
+from gentrain.data.tape import Tape
 from gentrain.data.writer import Writer
 from gentrain.errors import UserError
 from gentrain.files import expanded
 
 _CHUNK = 1024  # images handled at a time
-_DARK = 16  # of 255: images that are all darker are seldom meant to be
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,12 @@ class Split:
     """One split; the arrays are memory-mapped and read-only.
 
     Args:
-        parts: {name of a part of a batch: [N, ...]}, row i of each being of image i; `x` is there always.
+        parts: {name of a part of a batch: [N, ...]}, row i of each being of image i; `x` is there always, an
+            array or, of sounds, a `Tape`.
         apart: {name: [M, ...]}, parts that have an order and a number of their own: images of another domain.
     """
 
-    parts: Mapping[str, np.ndarray]
+    parts: Mapping[str, Any]
     apart: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -64,7 +65,10 @@ class Split:
         rows = slice(start, stop)
         share = {name: _share(len(array), len(self), rows) for name, array in self.apart.items()}
         return Split(
-            {name: array[rows] for name, array in self.parts.items()},
+            {
+                name: array.part(rows) if isinstance(array, Tape) else array[rows]
+                for name, array in self.parts.items()
+            },
             {name: array[share[name]] for name, array in self.apart.items()},
         )
 
@@ -148,36 +152,13 @@ class Data:
     @property
     def pixels(self) -> str:
         """What pixels a likelihood is of: "2 levels, binarize=dynamic"."""
+        if self.spec.sample_rate is not None:
+            return f"{self.spec.levels} levels of the mu-law, {self.spec.sample_rate:,} Hz"
         return f"{self.spec.levels} levels, binarize={self.binarize}"
 
     def describe(self) -> list[str]:
         """The lines that are shown before training: sizes, shape, levels, values, label histograms."""
-        validation = "none" if self.validation is None else f"{len(self.validation):,}"
-        low, high = self.found
-        image = f"images {'x'.join(map(str, self.spec.shape))} (CxHxW), {self.stored_levels} levels"
-        image += f", values found {low} to {high}"
-        if self.binarize == "dynamic":
-            image += f", binarised afresh each time with P(1) = x/{self.stored_levels - 1}"
-        elif self.binarize == "fixed":
-            image += f", binarised once with split_seed {self.split_seed}"
-        elif self.binarize == "threshold":
-            image += ", binarised at the middle of the levels"
-        if self.flip:
-            image += ", flipped left to right at random in training"
-        if self.crop:
-            image += f", moved by up to {self.crop} pixels at random in training"
-        sizes = f"train {len(self.train):,}, validation {validation}, test {len(self.test):,} images"
-        lines = [f"{self.name}: {sizes}", image]
-        for name, split in (("train", self.train), ("test", self.test)):
-            lines += [f"labels of {name}: {text}" for text in histogram(self.spec, split.labels)]
-            lines += [
-                f"attributes of {name}: {text}" for text in attribute_shares(self.spec, split.attributes)
-            ]
-        if self.stored_levels == 256 and high <= _DARK:
-            lines.append(
-                f"the brightest pixel is {high} of 255: masks of 0 and {high}, or 12 bits stored in 16?"
-            )
-        return [*lines, *self.notes]
+        return described(self)
 
 
 class Source(ABC):
@@ -367,6 +348,8 @@ class ImageSource(Source):
         ValueError: as of `Source`.
     """
 
+    formerly: ClassVar[Mapping[str, Any]] = {"crop": 0}
+
     def __init__(self, *, binarize: str, flip: bool, crop: int, **settings: Any) -> None:
         if binarize not in ("none", "dynamic", "fixed", "threshold"):
             hint = "; that file is dataset=binarized_mnist" if binarize == "larochelle" else ""
@@ -383,10 +366,14 @@ class ImageSource(Source):
 
 def _split(entry: Entry, name: str, spec: DataSpec) -> Split:
     """Split `name`; a source that is not paired is apart."""
-    found = {
+    found: dict[str, Any] = {
         part: entry.arrays[f"{name}_{how.stored}"]
         for part, how in PARTS.items()
         if f"{name}_{how.stored}" in entry.arrays
     }
+    if spec.context is not None:
+        starts, regions, lows = (entry.arrays[f"{name}_{what}"] for what in ("starts", "regions", "lows"))
+        length = spec.shape[2] - spec.context
+        found["x"] = Tape(found["x"], starts, regions, lows, spec.context, length, spec.levels // 2)
     apart = {"source": found.pop("source")} if "source" in found and not spec.paired else {}
     return Split(found, apart)

@@ -30,6 +30,7 @@ class Writer:
         self._place: dict[str, np.ndarray] = {}  # stored position of each image, [N] per split
         self._apart: dict[tuple[str, str], np.ndarray] = {}  # the same of what has a number of its own
         self._side: dict[str, np.ndarray] = {}
+        self._tapes: dict[str, np.ndarray] = {}  # of split
         self._found = [255, 0]
         self._unreleased = 0  # bytes
         self.notes: list[str] = []
@@ -117,6 +118,50 @@ class Writer:
         if self._unreleased > _RELEASE:
             self._builder.release()
             self._unreleased = 0
+
+    def tape(self, split: str, samples: int) -> np.ndarray:
+        """Room for `samples` of sound, uint8 [samples], for the caller to fill; called instead of `begin`.
+
+        Raises:
+            Fault: the disk is full.
+        """
+        self._tapes[split] = self._builder.create(_stored(split, "x"), (samples,), np.uint8)
+        return self._tapes[split]
+
+    def release(self) -> None:
+        """Give memory back: what has been written is on its way to the disk."""
+        self._builder.release()
+
+    def crops(
+        self,
+        split: str,
+        length: int,
+        starts: np.ndarray,
+        regions: np.ndarray,
+        shares: np.ndarray,
+        lows: np.ndarray,
+        labels: np.ndarray | None,
+    ) -> None:
+        """Say where the crops of `split` lie in its tape, once that is full, as `data.tape` has them.
+
+        Args:
+            split: train, test or validation.
+            length: of a crop, without its context.
+            starts, regions, shares: [N] each, of `cut_up`.
+            lows: int64 [N], the first sample of each crop's region.
+            labels: int64 [N], or None.
+        """
+        side = {"starts": starts, "regions": regions, "lows": lows}
+        if labels is not None:
+            side[PARTS["label"].stored] = labels
+        if split == "train":
+            side["draws"] = shares
+        tape, hashes = self._tapes[split], np.empty(len(starts), dtype=np.int64)
+        for i, start in enumerate(starts.tolist()):
+            crop = tape[None, start : start + length]
+            hashes[i] = hashes_of(crop)[0]
+            self._found = [min(self._found[0], int(crop.min())), max(self._found[1], int(crop.max()))]
+        self._side |= {f"{split}_{name}": array for name, array in {**side, "hashes": hashes}.items()}
 
     def reduce(self, split: str, keep: np.ndarray, channels: int) -> None:
         """Keep only the images where `keep` (bool [N]) is true, and their first `channels` channels.

@@ -20,7 +20,8 @@ class Likelihood:
     kind: as `contracts.LikelihoodKind`; with a bound the figures are upper bounds.
     images: how many images the means are over.
     nats, nats_stderr: mean of -log p(x) per image, and its standard error.
-    bits_per_dim, bits_per_dim_stderr: the same divided by C * H * W * ln 2.
+    bits_per_dim, bits_per_dim_stderr: the same divided by C * H * W * ln 2 (of a sound, by the samples after
+        its context).
 
     A standard error is the sample standard deviation over images / sqrt(images): the error from the
     choice of test images, without the noise of training; nan for a single image.
@@ -48,7 +49,7 @@ def evaluate_likelihood(
     Args:
         model: an nn.Module with a likelihood, in the mode (train or eval) that the caller wants.
         batches: images, in batches of any sizes; moved to the model's device.
-        spec: what the images are; its `dims` divides nats into bits/dim.
+        spec: what the images are; its `counted` divides nats into bits/dim.
         samples: importance samples per image, where the model takes a number.
         reduce: sums a float64 tensor over all ranks and returns it; called exactly twice, on every
             rank. None: one process.
@@ -101,7 +102,7 @@ def evaluate_likelihood(
         raise ValueError("there are no images to evaluate the likelihood of")
     variance = squares.item() / (images - 1) if images > 1 else math.nan
     nats_mean, nats_stderr = total / images, math.sqrt(variance / images)
-    bits = spec.dims * math.log(2)
+    bits = spec.counted * math.log(2)
     return Likelihood(kind, int(images), nats_mean, nats_stderr, nats_mean / bits, nats_stderr / bits)
 
 

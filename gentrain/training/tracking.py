@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import math
 import os
@@ -10,15 +11,17 @@ import shlex
 import sys
 import time
 import warnings
+import wave
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import numpy as np
 from torch import Tensor
 from tqdm import tqdm
 
 from gentrain.errors import Fault
-from gentrain.files import replacing
+from gentrain.files import replacing, writing
 from gentrain.images import save_png
 from gentrain.saying import say
 from gentrain.training.plan import Plan
@@ -86,6 +89,15 @@ class Tracker:
         """A PNG under the run folder and the same picture, uint8 [C, height, width], in TensorBoard."""
         save_png(picture, path)
         self._tensorboard(lambda writer: writer.add_image(name, picture, step))
+
+    def sound(self, step: int, name: str, wav: bytes, path: Path) -> None:
+        """A WAV file under the run folder, and the same sound in TensorBoard."""
+        with writing(path) as temporary:
+            temporary.write_bytes(wav)
+        with wave.open(io.BytesIO(wav)) as file:
+            rate, frames = file.getframerate(), file.readframes(file.getnframes())
+        samples = np.frombuffer(frames, "<i2").astype(np.float32) / 2**15
+        self._tensorboard(lambda writer: writer.add_audio(name, samples[None], step, rate))
 
     def text(self, name: str, text: str) -> None:
         """A text in TensorBoard."""

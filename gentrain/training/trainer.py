@@ -306,9 +306,11 @@ class Trainer:
             return
         try:
             with looking(self.averaged, self.plan.seed, self.steps.device) as model:
-                for name, picture in pictures(model, self._held_out(), self.plan.sample_count).items():
+                for name, shown in pictures(model, self._held_out(), self.plan.sample_count).items():
                     path = self.run.folder / name / f"step_{self.step:08d}.png"
-                    self._tracker.picture(self.step, name, picture, path)
+                    self._tracker.picture(self.step, name, shown.picture, path)
+                    if shown.wav is not None:
+                        self._tracker.sound(self.step, name, shown.wav, path.with_suffix(".wav"))
         except Exception as error:
             self._warn(
                 "pictures",

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from operator import itemgetter
 
 import torch
 from torch import Tensor
 
+from gentrain import sounds
 from gentrain.buffers import buffers_kept, evaluating
 from gentrain.contracts import Batch, GenerativeModel, HasLikelihood, Invertible, Reconstructs, Samples
-from gentrain.images import grid, rows_of_eight
+from gentrain.images import rows_of_eight
 from gentrain.metrics.likelihood import evaluate_likelihood
+from gentrain.showing import sheet
 from gentrain.training import randomness
 from gentrain.training.distributed import World
 from gentrain.training.update import TurnUpdate
@@ -79,16 +82,27 @@ def evaluate(
     return values, result.nats, result.kind
 
 
-def pictures(model: GenerativeModel, batch: Batch, count: int) -> dict[str, Tensor]:
-    """{name: uint8 [C, height, width]} of what `model` can show: samples, reconstructions of `batch`."""
+@dataclass(frozen=True)
+class Shown:
+    """What a model made, uint8 [C, height, width], and of sounds a WAV file of them."""
+
+    picture: Tensor
+    wav: bytes | None = None
+
+
+def pictures(model: GenerativeModel, batch: Batch, count: int) -> dict[str, Shown]:
+    """{name: what to look at} of what `model` can show: samples, reconstructions of `batch`."""
     made = {}
-    levels = model.spec.levels
+    spec = model.spec
     if isinstance(model, Samples):
-        made["samples"] = grid(model.sample(count), levels)
+        drawn = model.sample(count)
+        made["samples"] = Shown(
+            sheet(drawn, spec), sounds.wav(drawn, spec) if spec.sample_rate is not None else None
+        )
     # An invertible model gives back the very images.
     if not isinstance(model, Invertible) and isinstance(model, Reconstructs):
         rows = model.reconstructions(batch.map(itemgetter(slice(_SHOWN))))
-        made["reconstructions"] = grid(rows_of_eight(*rows.values()), levels, columns=8)
+        made["reconstructions"] = Shown(sheet(rows_of_eight(*rows.values()), spec, columns=8))
     return made
 
 

@@ -30,8 +30,9 @@ def measure(loaded: Loaded, config: DictConfig) -> Measured:
     batches = batches_of(data, split, config, device_of(loaded), config.limit)
     bar = tqdm(batches, total=math.ceil(count / config.batch_size), unit="batch", disable=None)
     found = evaluate_likelihood(model, bar, loaded.model.spec, samples=config.samples)
+    one, value = data.spec.words
     of = subject(loaded, data, config)
-    which = f"{of['dataset']} {config.split} ({found.images} images), {data.pixels}"
+    which = f"{of['dataset']} {config.split} ({found.images} {one}s), {data.pixels}"
     others = model.other_estimates(config.samples)
     lines = [
         f"        {found.nats + nats:.4f}, log Z by {name} +- {error:.4f}"
@@ -43,8 +44,8 @@ def measure(loaded: Loaded, config: DictConfig) -> Measured:
     part = "" if config.limit is None else f"_first_{config.limit}"
     return Measured(
         [
-            f"nll     {found.nats:.4f}{spread(found.nats_stderr, 4)} nats per image, {found.kind}, {which}",
-            f"        {found.bits_per_dim:.5f}{spread(found.bits_per_dim_stderr, 5)} bits/dim",
+            f"nll     {found.nats:.4f}{spread(found.nats_stderr, 4)} nats per {one}, {found.kind}, {which}",
+            f"        {found.bits_per_dim:.5f}{spread(found.bits_per_dim_stderr, 5)} bits/{value}",
             *lines,
         ],
         {**of, **asdict(found), **figures},

@@ -38,6 +38,7 @@ class Autoregressive(Samples, HasLikelihood, Completes):
     #: Positions row * W + column in the order in which they are drawn, colours in turn in each; None: reading
     #: order, the only one that `incremental` knows.
     order: Sequence[int] | None = None
+    takes_context = True
     #: How many columns a row may be drawn behind the one above; None: not before that has ended.
     stagger: int | None = None
 
@@ -52,6 +53,11 @@ class Autoregressive(Samples, HasLikelihood, Completes):
         """
         raise TypeError(f"{type(self).__name__} does not define params()")
 
+    def params_after(self, context: int, x: Tensor, *y: Tensor) -> Tensor:
+        """`params` of the columns from `context` on, [B, P * C, H, W - context]."""
+        params = self.params(x, *y)
+        return params[..., context:] if context else params
+
     def incremental(self, canvas: Canvas, *y: Tensor) -> Incremental:
         """`params` position by position; without it images are drawn by `params`, once per pixel value."""
         raise TypeError(f"{type(self).__name__} does not define incremental()")
@@ -59,16 +65,25 @@ class Autoregressive(Samples, HasLikelihood, Completes):
     # Learning
 
     def _log_prob(self, x: Tensor, *y: Tensor) -> Tensor:
-        """log p(x), x uint8 [B, C, H, W] -> [B] in nats; nothing here waits for the device."""
-        return self.pixels.distribution(self.params(self.scaled(x), *y)).log_prob(x)
+        """log p(x), x uint8 [B, C, H, W] -> [B] in nats; nothing here waits for the device.
+
+        Of a sound with a context the log p of what follows, given that.
+        """
+        context = self.spec.context or 0
+        params = self.params_after(context, self.scaled(x), *y)
+        return self.pixels.distribution(params).log_prob(x[..., context:])
 
     def loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """-log p(x) in nats per image, averaged over the batch; also in bits per pixel value."""
         nats = -self._log_prob(batch.x, *self.given(batch)).mean()
-        return nats, {"bits_per_dim": nats.detach() / (self.spec.dims * math.log(2))}
+        return nats, {"bits_per_dim": nats.detach() / (self.spec.counted * math.log(2))}
 
     def _log_likelihood(self, x: Tensor, samples: int | None, *y: Tensor) -> Tensor:
         return self._log_prob(x, *y)
+
+    def likelihood_kind(self, samples: int | None) -> str:
+        """Exact; of a sound with a context, given that."""
+        return f"exact after {self.spec.context:,} samples" if self.spec.context else "exact"
 
     # Drawing
 
@@ -105,12 +120,12 @@ class Autoregressive(Samples, HasLikelihood, Completes):
         y = self._checked(condition, len(noise))
         return self._drawn(noise, temperature, *y, given=given, known=known, naive=naive)
 
-    def _sample(self, n: int, temperature: float, *y: Tensor) -> Tensor:
-        return self._drawn(self._noise(n), temperature, *y)
+    def _sample(self, n: int, temperature: float, *y: Tensor, length: int | None = None) -> Tensor:
+        return self._drawn(self._noise(n, length), temperature, *y)
 
     def _complete(self, x: Tensor, known: Tensor, *y: Tensor) -> Tensor:
         """Exact draws from p(unknown | known) where all that is known comes first in the order (`note`)."""
-        return self._drawn(self._noise(len(x)), 1.0, *y, given=x, known=known)
+        return self._drawn(self._noise(len(x), x.shape[-1]), 1.0, *y, given=x, known=known)
 
     def note(self, known: Tensor) -> str | None:
         """That what is known after a pixel does not inform it, where there is such a thing."""
@@ -124,9 +139,19 @@ class Autoregressive(Samples, HasLikelihood, Completes):
         how = "in reading order" if self.order is None else "in an order of its own"
         return f"the model goes pixel by pixel {how}: what is known after a pixel cannot inform it"
 
-    def _noise(self, n: int) -> Tensor:
-        """Uniform on [0, 1), one number for each pixel value of `n` images."""
-        return torch.rand(n, *self.spec.shape, dtype=self._like.dtype, device=self._like.device)
+    def _noise(self, n: int, length: int | None = None) -> Tensor:
+        """Uniform on [0, 1), one number for each pixel value of `n` images, `length` wide."""
+        shape = (*self.spec.shape[:2], length or self.spec.shape[2])
+        return torch.rand(n, *shape, dtype=self._like.dtype, device=self._like.device)
+
+    def _silence(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """What is given of a sound that begins from nothing: silence, for as long as its context is.
+
+        (uint8, bool), both of the noise's shape.
+        """
+        given = torch.full(noise.shape, self.spec.levels // 2, dtype=torch.uint8, device=noise.device)
+        before = torch.arange(noise.shape[-1], device=noise.device) < (self.spec.context or 0)
+        return given, before.expand(noise.shape)
 
     def _drawn(
         self,
@@ -138,6 +163,8 @@ class Autoregressive(Samples, HasLikelihood, Completes):
         naive: bool = False,
     ) -> Tensor:
         choose = partial(self.pixels.level, temperature=temperature)
+        if self.spec.context and given is None:
+            given, known = self._silence(noise)
         if self._in_steps and not naive:
             steps = lambda canvas: self.incremental(canvas, *y)  # noqa: E731
             return draw(steps, noise, choose, self.scaled, given, known, self.stagger)

@@ -126,7 +126,7 @@ class MADE(OverVectors):
 
     # Drawing
 
-    def _sample(self, n: int, temperature: float, *y: Tensor) -> Tensor:
+    def _sample(self, n: int, temperature: float, *y: Tensor, length: int | None = None) -> Tensor:
         if self.masks == 1:
             return super()._sample(n, temperature)
         u, noise = self._noise_and_one_more(n)

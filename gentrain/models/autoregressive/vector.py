@@ -29,6 +29,8 @@ class OverVectors(Autoregressive):
         ValueError: an unknown order.
     """
 
+    takes_context = False  # its order need not begin with what is given
+
     def __init__(self, spec: DataSpec, order: str, order_seed: int, orders: int = 1) -> None:
         super().__init__(spec, Pixels.softmax(spec.levels))
         self.ordering = Ordering(spec.shape, order, order_seed, orders)

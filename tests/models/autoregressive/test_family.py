@@ -27,6 +27,7 @@ from gentrain.models.autoregressive.pixelcnn import PixelCNN
 from gentrain.models.autoregressive.pixelcnnpp import PixelCNNpp
 from gentrain.models.autoregressive.pixelrnn import DiagonalPixelRNN, PixelRNN, RowPixelRNN
 from gentrain.models.autoregressive.vector import OverVectors
+from gentrain.models.autoregressive.wavenet import WaveNet
 
 
 class Backwards(Autoregressive):
@@ -86,6 +87,7 @@ GATED = {"channels": 9, "depth": 3, "first_kernel": 5, "kernel": 3, "head_channe
 LSTM = {"hidden": 6, "depth": 2, "first_kernel": 3, "head_channels": 6}
 PLUS = {"channels": 4, "depth": 1, "scales": 3, "mixtures": 2, "dropout": 0.5}
 RASTER, RANDOM = ({"order": order, "order_seed": 0} for order in ("raster", "random"))
+WAVE = {"channels": 12, "skip": 8, "layers": 5, "stacks": 2, "first_kernel": 3}
 SMALL = {"channels": 12, "depth": 2, "first_kernel": 7, "kernel": 3, "head_channels": 12, "skips": False}
 MODELS: dict[str, Callable[[DataSpec], Autoregressive]] = {
     "pixelcnn": lambda spec: PixelCNN(spec, **SMALL),
@@ -103,6 +105,8 @@ MODELS: dict[str, Callable[[DataSpec], Autoregressive]] = {
     "diagonal_bilstm": lambda spec: DiagonalPixelRNN(spec, **LSTM),
     "pixelcnnpp": lambda spec: PixelCNNpp(spec, **PLUS, label_by="none"),
     "pixelcnnpp of labels": lambda spec: PixelCNNpp(spec, **PLUS | {"scales": 2}, label_by="bias"),
+    "wavenet": lambda spec: WaveNet(spec, **WAVE, label_by="none"),
+    "wavenet of labels": lambda spec: WaveNet(spec, **WAVE | {"first_kernel": 1}, label_by="bias"),
     "of labels": lambda spec: OfLabels(spec, **SMALL),
 }
 every_model = pytest.mark.parametrize("name", MODELS)
