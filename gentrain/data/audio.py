@@ -231,6 +231,7 @@ class Audio(Source):
                             unreleased = 0
                 except (BadRecording, OSError) as error:
                     self._bad(archive, file, error, found)
+                    del found.sizes[file.name]
                     place = before
                 bar.update()
             regions.append((low, place - low))

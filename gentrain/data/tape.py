@@ -94,11 +94,9 @@ class Tape:
         width = self.context + self.length
         if isinstance(self.samples, Tensor):
             device = self.samples.device
-            begin, low = (
-                torch.from_numpy(part).to(device)[:, None] for part in (starts - self.context, lows)
-            )
-            place = begin + torch.arange(width, device=device)
-            found = self.samples[place.clamp_min(0)].masked_fill(place < low[:, None], self.silence)
+            begin, low = (torch.from_numpy(part).to(device)[:, None] for part in (starts, lows))
+            place = begin - self.context + torch.arange(width, device=device)
+            found = self.samples[place.clamp_min(0)].masked_fill(place < low, self.silence)
             return found[:, None, None]
         crops = np.full((len(starts), width), self.silence, dtype=np.uint8)
         for crop, start, low in zip(crops, starts.tolist(), lows.tolist(), strict=True):

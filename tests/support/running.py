@@ -123,6 +123,7 @@ MODELS = {
     "pixelcnnpp": ["model=pixelcnnpp", "model.channels=4", "model.scales=2", "model.dropout=0.5"],
     "row_lstm": ["model=row_lstm", "model.hidden=4", "model.depth=1", "dataset.binarize=dynamic"],
     "diagonal_bilstm": ["model=diagonal_bilstm", "model.hidden=4", "model.depth=1", "precision=bf16"],
+    "wavenet": ["model=wavenet", "model.channels=4", "model.skip=8", "model.layers=3"],
     "gan": ["model=gan", "model.channels=4", "precision=fp16"],
     "wgan_gp": ["model=gan", "model.channels=4", "model.objective=wgan_gp", "model.n_critic=2"],
     "rbm": ["model=rbm", "model.hidden=24", "model.chain_steps=20", "dataset.binarize=threshold"],
