@@ -9,7 +9,7 @@ import numpy as np
 
 from gentrain.contracts import DataSpec
 from gentrain.data.draws import permutation
-from gentrain.data.source import ImageSource
+from gentrain.data.image_source import ImageSource
 from gentrain.data.writer import Writer
 
 _TEST = 297

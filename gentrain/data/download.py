@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from gentrain.data.cache import lock
 from gentrain.data.draws import seed_of
-from gentrain.data.source import ImageSource
+from gentrain.data.image_source import ImageSource
 from gentrain.errors import UserError
 
 _NO_ANSWER = 5.0  # seconds until a server counts as out of reach

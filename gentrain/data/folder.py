@@ -13,8 +13,8 @@ from gentrain.contracts import DataSpec
 from gentrain.data.archive import Archive, File, fingerprint, open_archive
 from gentrain.data.decoding import MAX_SIDE, decode_image
 from gentrain.data.draws import drawn_part, draws_by_name, permutation
+from gentrain.data.image_source import ImageSource
 from gentrain.data.layout import Layout, arrange
-from gentrain.data.source import ImageSource
 from gentrain.data.stream import decoded
 from gentrain.data.writer import Writer
 from gentrain.errors import UserError

@@ -180,6 +180,9 @@ class Source(ABC):
     binarize: str = "none"
     flip: bool = False
     crop: int = 0
+    source: str | None = None
+    paired: bool = True
+    background: Path | None = None
     #: Whether images may come and go between two uses; then checkpoints keep a hash of each.
     grows: ClassVar[bool] = False
     #: Settings that configurations of earlier versions lack, and what they meant without.
@@ -243,6 +246,15 @@ class Source(ABC):
                 {**key, "binarize": self.binarize},
                 lambda builder: self._binarize(builder, decoded),
             )
+        if self.source is not None:
+            without = entry
+            made = {"partners": self.source, "paired": self.paired, "background": self._background_key()}
+            entry = cached(
+                self.cache,
+                f"{self.name}-{self.source}",
+                {**key, "binarize": self.binarize, **made},
+                lambda builder: self._add_partners(builder, without),
+            )
         spec = DataSpec.from_dict(entry.info["spec"])
         train, test = (_split(entry, name, spec) for name in ("train", "test"))
         if "validation_images" in entry.arrays:
@@ -291,6 +303,18 @@ class Source(ABC):
         writer = Writer(builder, self.split_seed)
         writer.finish(self.decode(writer))
 
+    def _background_key(self) -> list[Any] | None:
+        """What tells one set of photographs from another."""
+        from gentrain.data.archive import fingerprint
+
+        return None if self.background is None else fingerprint(self.background)
+
+    def _add_partners(self, builder: Builder, without: Entry) -> None:
+        from gentrain.data.partners import add_partners
+
+        assert self.source is not None
+        add_partners(builder, without, self.source, self.paired, self.background, self.split_seed)
+
     def _binarize(self, builder: Builder, decoded: Entry) -> None:
         levels = decoded.info["spec"]["levels"]
         for name, array in decoded.arrays.items():
@@ -329,39 +353,6 @@ def stamp(path: Path) -> list[str | int]:
     """[real path, size in bytes, modification time in ns]: what tells one state of a file from another."""
     status = path.stat()
     return [str(path.resolve()), status.st_size, status.st_mtime_ns]
-
-
-class ImageSource(Source):
-    """Base of data sets of pictures: what may be done to them when they are served.
-
-    Args:
-        root, cache, validation, split_seed: as of `Source`.
-        binarize: none, dynamic (a fresh Bernoulli draw, P(1) = x/(levels-1), each time an image is
-            served; Burda et al. 2016, section 5), fixed (one such draw per image from `split_seed`,
-            equal in every epoch and process; it is not the file of Larochelle and Murray 2011) or threshold
-            (1 where x/(levels-1) >= 1/2: no draw; likelihoods are some 25 nats higher on MNIST).
-        flip: mirror training images left to right with probability 1/2.
-        crop: pixels by which training images are padded, mirrored at their edges, to be cut out of that at a
-            random place.
-
-    Raises:
-        ValueError: as of `Source`.
-    """
-
-    formerly: ClassVar[Mapping[str, Any]] = {"crop": 0}
-
-    def __init__(self, *, binarize: str, flip: bool, crop: int, **settings: Any) -> None:
-        if binarize not in ("none", "dynamic", "fixed", "threshold"):
-            hint = "; that file is dataset=binarized_mnist" if binarize == "larochelle" else ""
-            raise ValueError(
-                f"dataset.binarize must be none, dynamic, fixed or threshold, found {binarize}{hint}"
-            )
-        if crop < 0:
-            raise ValueError(f"dataset.crop must be at least 0, found {crop}")
-        super().__init__(**settings)
-        self.binarize = binarize
-        self.flip = flip
-        self.crop = crop
 
 
 def _split(entry: Entry, name: str, spec: DataSpec) -> Split:

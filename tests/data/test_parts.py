@@ -16,7 +16,8 @@ from gentrain.data import source as source_module
 from gentrain.data.augment import Augment, cropped, cropped_on_device
 from gentrain.data.batches import Batches, images_at, in_order
 from gentrain.data.cache import Entry
-from gentrain.data.source import Data, ImageSource
+from gentrain.data.image_source import ImageSource
+from gentrain.data.source import Data
 from gentrain.data.writer import Writer
 from gentrain.errors import UserError
 

@@ -14,7 +14,8 @@ from gentrain.data import source as module
 from gentrain.data.describing import histogram
 from gentrain.data.digits import Digits
 from gentrain.data.draws import thresholded
-from gentrain.data.source import Data, ImageSource
+from gentrain.data.image_source import ImageSource
+from gentrain.data.source import Data
 from gentrain.data.writer import Writer
 from gentrain.errors import UserError
 
