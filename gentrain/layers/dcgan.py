@@ -18,12 +18,16 @@ INITIAL_STD = 0.02
 NORMS = ("batch", "layer", "none")
 
 
-def halvings(height: int, width: int) -> list[tuple[int, int]]:
+def halvings(height: int, width: int, instead: str = "model.network=mlp") -> list[tuple[int, int]]:
     """(height, width) before and after each stride-2 stage.
 
     Both are halved twice, then for as long as they are even and their halves at least 4, the smallest
     size in [1]: 64x64 -> ... -> 4x4, 28x28 -> 14x14 -> 7x7, 8x8 -> 4x4 -> 2x2. With one stage 8x8 pixels
     would leave the discriminator a single layer before its output.
+
+    Args:
+        height, width: of the images.
+        instead: what a user may type who has images of another size.
 
     Raises:
         ValueError: a side that is below 8 or no multiple of 4; names the nearest sizes that work.
@@ -32,8 +36,8 @@ def halvings(height: int, width: int) -> list[tuple[int, int]]:
         near = [(_multiple_of_4(height, up), _multiple_of_4(width, up)) for up in (False, True)]
         named = [str(h) if height == width else f"[{h},{w}]" for h, w in dict.fromkeys(near)]
         raise ValueError(
-            f"images are {height}x{width}, but model.network=dcgan takes heights and widths that are "
-            f"multiples of 4 from 8 up; set dataset.image_size={' or '.join(named)}, or model.network=mlp"
+            f"images are {height}x{width}, but these networks take heights and widths that are "
+            f"multiples of 4 from 8 up; set dataset.image_size={' or '.join(named)}, or {instead}"
         )
     sizes = [(height, width)]
     while len(sizes) < 3 or (height % 2 == 0 and width % 2 == 0 and min(height, width) >= 8):
@@ -94,8 +98,8 @@ class DCGANGenerator(nn.Sequential):
     def __init__(
         self, latent_dim: int, shape: tuple[int, int, int], channels: int, dense: int, norm: str
     ) -> None:
-        out_channels, *size = shape
-        sizes = halvings(*size)
+        out_channels, height, width = shape
+        sizes = halvings(height, width)
         stages = len(sizes) - 1
         height, width = sizes[-1]
         maps = channels * 2 ** (stages - 1)
@@ -142,8 +146,8 @@ class DCGANDiscriminator(nn.Module):
 
     def __init__(self, shape: tuple[int, int, int], channels: int, dense: int, norm: str) -> None:
         super().__init__()
-        in_channels, *size = shape
-        sizes = halvings(*size)
+        in_channels, height, width = shape
+        sizes = halvings(height, width)
         height, width = sizes[-1]
         maps = channels
         bias = norm == "none"

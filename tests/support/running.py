@@ -125,6 +125,7 @@ MODELS = {
     "diagonal_bilstm": ["model=diagonal_bilstm", "model.hidden=4", "model.depth=1", "precision=bf16"],
     "gan": ["model=gan", "model.channels=4", "precision=fp16"],
     "wgan_gp": ["model=gan", "model.channels=4", "model.objective=wgan_gp", "model.n_critic=2"],
+    "sngan": ["model=sngan", "model.channels=4", "model.discriminator_channels=4", "precision=bf16"],
     "rbm": ["model=rbm", "model.hidden=24", "model.chain_steps=20", "dataset.binarize=threshold"],
     "realnvp": ["model=realnvp", "model.hidden=4", "model.blocks=1", "model.label_by=bias"],
     "nice": ["model=nice", "model.hidden=[16]"],

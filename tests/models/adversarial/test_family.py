@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils.parametrizations import _SpectralNorm, spectral_norm
+from torch.nn.utils.parametrize import is_parametrized
 
 from gentrain.contracts import Batch, Conditional, DataSpec, ImagesToLatents, chunks
 from gentrain.layers.condition import ConditionVector
 from gentrain.models.adversarial.adversarial import Adversarial, Contest
 from gentrain.models.adversarial.gan import GAN
 from gentrain.models.adversarial.objectives import OBJECTIVES, gradient_penalty
+from gentrain.models.adversarial.sngan import SNGAN
 
 SPEC = DataSpec((1, 8, 8), levels=17, classes=3)
 SETTINGS: dict[str, Any] = {
@@ -24,6 +26,9 @@ SETTINGS: dict[str, Any] = {
     "objective": "nonsaturating",
     "penalty_weight": 10.0,
     "n_critic": 1,
+    "augment": [],
+    "r1_weight": 0.0,
+    "r1_every": 16,
 }
 
 
@@ -88,7 +93,9 @@ class OfPairs(Adversarial, ImagesToLatents):
         x, z = self.scaled(batch.x), self._prior_draws(len(batch.x))
         return Contest((x, self.encoder(x)), (self.generator(z), z), (z,))
 
-    def extra(self, turn: str, batch: Batch, contest: Contest) -> tuple[Tensor | None, dict[str, Tensor]]:
+    def extra(
+        self, turn: str, batch: Batch, contest: Contest, found: Tensor | None
+    ) -> tuple[Tensor | None, dict[str, Tensor]]:
         if turn == "discriminator":
             return None, {}
         return -self.judged(contest.real).mean(), {}
@@ -111,7 +118,9 @@ class OfCodes(Adversarial):
     def players(self) -> dict[str, list[nn.Module]]:
         return {"discriminator": [self.discriminator], "generator": [self.generator, self.finder]}
 
-    def extra(self, turn: str, batch: Batch, contest: Contest) -> tuple[Tensor | None, dict[str, Tensor]]:
+    def extra(
+        self, turn: str, batch: Batch, contest: Contest, found: Tensor | None
+    ) -> tuple[Tensor | None, dict[str, Tensor]]:
         if turn == "discriminator":
             return None, {}
         error = (self.finder(contest.fake[0]) - contest.drawn[0][:, :2]).square().mean()
@@ -140,10 +149,20 @@ def gan(**more: Any) -> Callable[..., Adversarial]:
     return lambda spec, **settings: GAN(spec, **{**plain, **settings, **more})
 
 
+def sngan(**more: Any) -> Callable[..., Adversarial]:
+    plain = {"channels": 4, "discriminator_channels": 4, "growth": 1, "spectral": True, "objective": "hinge"}
+    return lambda spec, **settings: SNGAN(spec, **{**settings, **plain, **more})
+
+
+#: All that every member can do, on.
+EVERYTHING = {"augment": ["colour", "translation", "cutout"], "r1_weight": 1.0, "r1_every": 2}
 MODELS: dict[str, Callable[..., Adversarial]] = {
     "dcgan": gan(),
     "mlp": gan(network="mlp"),
     "wgan_gp": gan(objective="wgan_gp", n_critic=2, latent="uniform"),
+    "dcgan, everything": gan(**EVERYTHING),
+    "sngan": sngan(),
+    "sngan, everything": sngan(**EVERYTHING),
     "of classes": OfClasses,
     "of classes, wgan_gp": lambda spec, **settings: OfClasses(spec, **{**settings, "objective": "wgan_gp"}),
     "of pairs": OfPairs,
@@ -171,13 +190,14 @@ def test_a_turn_moves_its_own_players_alone(name: str) -> None:
     Frozen as the trainer freezes the other player; and in the discriminator's turn not frozen: nothing of the
     loss reaches what made the fakes.
     """
-    penalised = {"wgan_gp", "of classes, wgan_gp", "spectral, wgan_gp"}
-    for index, turn_name in enumerate(("discriminator", "generator")):
+    names = ["discriminator", "r1", "generator"] if "everything" in name else ["discriminator", "generator"]
+    for index, turn_name in enumerate(names):
         for freeze in (True, False) if turn_name == "discriminator" else (True,):
             model = made(name).train()
             turn = model.turns()[index]
             assert turn.name == turn_name
-            assert turn.double_backward == (turn_name == "discriminator" and name in penalised)
+            twice = {"discriminator": "wgan_gp" in name, "r1": True, "generator": False}[turn_name]
+            assert turn.double_backward == twice
             own = {id(p) for p in turn.parameters()}
             nets = {id(module) for net in turn.nets for module in net.modules()}
             before = copy.deepcopy(model.state_dict())
@@ -188,7 +208,11 @@ def test_a_turn_moves_its_own_players_alone(name: str) -> None:
             loss, _ = turn.loss(batch(), 0)
             loss.backward()  # type: ignore[no-untyped-call]
             assert all(torch.equal(p.grad, torch.full_like(p, 7.0)) for p in others if p.grad is not None)
-            assert all(p.grad is not None and p.grad.isfinite().all() for p in turn.parameters())
+            assert all(
+                p.grad is not None and p.grad.isfinite().all()
+                for p in turn.parameters()
+                if turn_name != "r1" or p.grad is not None  # no bias of a last layer has a slope
+            )
             assert sum(float(p.grad.abs().sum()) for p in turn.parameters() if p.grad is not None) > 0
             torch.optim.SGD(turn.parameters(), lr=0.1).step()
             moved = {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
@@ -282,7 +306,7 @@ def test_a_code_is_found_again() -> None:
     torch.manual_seed(3)
     contest = model.contestants(batch())
     expected = (model.finder(contest.fake[0]) - contest.drawn[0][:, :2]).square().mean()  # type: ignore[operator]
-    assert torch.equal(model.extra("generator", batch(), contest)[0], expected)  # type: ignore[arg-type]
+    assert torch.equal(model.extra("generator", batch(), contest, None)[0], expected)  # type: ignore[arg-type]
     assert loss.requires_grad
 
 
@@ -311,3 +335,98 @@ def test_the_penalty_is_that_of_all_numbers_shown_together() -> None:
     label = torch.arange(4) % 3
     of_classes = made("of classes").double().discriminator
     assert gradient_penalty(of_classes, (real[0], label), (fake[0], label)).isfinite()
+
+
+# Augmentation
+
+
+@pytest.mark.parametrize("name", ["dcgan, everything", "sngan, everything"])
+def test_real_and_fake_are_augmented_in_both_turns(name: str) -> None:
+    model = made(name).train()
+    seen: list[Tensor] = []
+    model.augment = lambda x: seen.append(x) or -x  # type: ignore[assignment, func-returns-value]
+    shown: list[Tensor] = []
+    model.discriminator.register_forward_pre_hook(lambda _m, inputs: shown.append(inputs[0]))
+    real = model.scaled(batch().x)
+    model.discriminator_loss(batch(), 0)
+    augmented, judged = torch.cat(seen), torch.cat(shown)
+    assert len(augmented) == 12
+    assert torch.equal(augmented[:6], real)
+    assert torch.equal(judged, -augmented)
+    seen.clear(), shown.clear()
+    model.generator_loss(batch(), 0)
+    assert len(torch.cat(seen)) == 6
+    assert torch.equal(torch.cat(shown), -torch.cat(seen))
+
+
+def test_one_pass_judges_as_two_do() -> None:
+    model = made("sngan").eval().double()
+    contest = model.contestants(batch())
+    together = model._both_judged(contest)
+    for found, shown in zip(together[:2], (contest.real, contest.fake), strict=True):
+        torch.testing.assert_close(found, model.judged(shown))
+
+
+# R1
+
+
+def test_r1_by_hand() -> None:
+    """D(x) = a |x|^2 / 2 has the slope a x."""
+    model = made("dcgan, everything").double()
+
+    class Half(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = nn.Parameter(torch.tensor(3.0, dtype=torch.float64))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.a * x.flatten(1).square().sum(1) / 2
+
+    model.discriminator = Half()
+    loss, terms = model.r1_loss(batch(), 1)
+    square = model.scaled(batch().x).flatten(1).square().sum(1).mean()
+    torch.testing.assert_close(terms["slope"], 9 * square)
+    torch.testing.assert_close(loss, 2 * 1.0 / 2 * 9 * square)  # every 2nd step, gamma 1
+    (gradient,) = torch.autograd.grad(loss, model.discriminator.a)
+    torch.testing.assert_close(gradient, 6 * square)
+
+
+def test_r1_moves_with_the_discriminators_optimiser() -> None:
+    r1 = made("sngan, everything").turns()[1]
+    assert (r1.name, r1.every, r1.shares) == ("r1", 2, "discriminator")
+    assert [step for step in range(6) if r1.due(step)] == [1, 3, 5]
+
+
+# Spectral norm
+
+
+def largest_singular_values(net: nn.Module) -> list[float]:
+    """Of every weight that is normalised, exactly."""
+    layers = [m for m in net.modules() if is_parametrized(m, "weight")]
+    return [float(torch.linalg.matrix_norm(m.weight.detach().flatten(1), 2)) for m in layers]
+
+
+def test_the_largest_singular_value_of_every_normalised_weight_is_one_after_training() -> None:
+    """The power iteration takes one step a turn and keeps up; without it, values are anything."""
+    for spectral in (True, False):
+        torch.manual_seed(0)
+        model = sngan(spectral=spectral)(SPEC, **SETTINGS).train()
+        adam = [torch.optim.Adam(turn.parameters(), 2e-4, betas=(0.0, 0.9)) for turn in model.turns()]
+        for step in range(120 if spectral else 1):
+            for turn, optimiser in zip(model.turns(), adam, strict=True):
+                optimiser.zero_grad()
+                turn.loss(batch(), step)[0].backward()  # type: ignore[no-untyped-call]
+                optimiser.step()
+        found = largest_singular_values(model.eval().discriminator)
+        assert len(found) == (8 if spectral else 0)
+        assert all(abs(value - 1) < 0.02 for value in found), found
+
+
+def test_a_normalised_weight_is_computed_once_in_a_turn() -> None:
+    model = made("sngan").train()
+    norms = [m for m in model.modules() if isinstance(m, _SpectralNorm)]
+    calls: list[int] = []
+    for norm in norms:
+        norm.register_forward_hook(lambda *_: calls.append(1))
+    model.discriminator_loss(batch(), 0)
+    assert len(calls) == len(norms)
