@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -117,6 +118,72 @@ class ImagesToLatents(LatentsToImages, Reconstructs):
         y = self.given(batch)
         images = self._latents_to_images(self._images_to_latents(batch.x, *y), *y)
         return {"image": batch.x, "reconstruction": images}
+
+
+@dataclass(frozen=True)
+class Code:
+    """A part of the latents with a meaning of its own.
+
+    Args:
+        name: what it is called.
+        begin: of its numbers in z.
+        categories: how many there are, one-hot; None: a single number, uniform on [-1, 1].
+    """
+
+    name: str
+    begin: int
+    categories: int | None
+
+    @property
+    def width(self) -> int:
+        """How many numbers of z it takes."""
+        return self.categories or 1
+
+    @property
+    def place(self) -> slice:
+        """Its numbers in z."""
+        return slice(self.begin, self.begin + self.width)
+
+    def swept(self, steps: int) -> Tensor:
+        """All categories, or `steps` values from -1 to 1: [K, width]."""
+        return torch.eye(self.width) if self.categories else torch.linspace(-1, 1, steps)[:, None]
+
+    def drawn(self, n: int, like: Tensor) -> Tensor:
+        """[n, width] from its prior, of the dtype and on the device of `like`."""
+        if self.categories is None:
+            return 2 * torch.rand(n, 1, dtype=like.dtype, device=like.device) - 1
+        which = torch.randint(self.categories, (n,), device=like.device)
+        return (which[:, None] == torch.arange(self.categories, device=like.device)).to(like.dtype)
+
+
+class HasCodes(LatentsToImages):
+    """Some of its latents are codes, which it finds again in images.
+
+    >>> import gentrain
+    >>> spec = gentrain.DataSpec((1, 8, 8), levels=2)
+    >>> model = gentrain.build(["model=infogan", "model.channels=2", "model.codes=[kind:3,slant]"], spec)
+    >>> {name: found.shape for name, found in model.codes_of(model.sample(5)).items()}
+    {'kind': torch.Size([5, 3]), 'slant': torch.Size([5, 1])}
+    """
+
+    codes: tuple[Code, ...]
+
+    def codes_of(self, x: Tensor) -> dict[str, Tensor]:
+        """x uint8 [B, C, H, W] -> {name: probabilities [B, categories], or the mean [B, 1]}.
+
+        Raises:
+            ValueError: images that the model was not built for.
+        """
+        check_images(x, self.spec)
+        widths = [code.width for code in self.codes]
+        found = self._like.new_zeros(0, sum(widths))
+        if len(x):
+            found = computed(self, "codes_of", without_count(self._codes_of), len(x), (x,))
+        return {code.name: part for code, part in zip(self.codes, found.split(widths, 1), strict=True)}
+
+    def _codes_of(self, x: Tensor) -> Tensor:
+        """x uint8 [B, C, H, W], B >= 1 -> what is found of all codes, one after the other: [B, widths]."""
+        not_written(self, "HasCodes", "_codes_of")
 
 
 class Invertible(ImagesToLatents):

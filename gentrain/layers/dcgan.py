@@ -67,7 +67,7 @@ def initialise(net: nn.Module) -> None:
     for layer in net.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
             nn.init.normal_(layer.weight, 0.0, INITIAL_STD)
-        elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.GroupNorm):
+        elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.GroupNorm) and layer.affine:
             nn.init.normal_(layer.weight, 1.0, INITIAL_STD)
         else:
             continue
@@ -138,7 +138,7 @@ class DCGANDiscriminator(nn.Module):
         dense: units of the fully connected layer before the output; 0: there is none.
         norm: one of `NORMS`.
 
-    [B, C, H, W] in [-1, 1] -> [B].
+    [B, C, H, W] in [-1, 1] -> [B]. `units` is how many numbers the output is a linear function of.
 
     Raises:
         ValueError: a size that `halvings` refuses.
@@ -168,10 +168,20 @@ class DCGANDiscriminator(nn.Module):
                 nn.LeakyReLU(SLOPE),
             ]
             units = dense
+        self.units = units
         self.net = nn.Sequential(*layers, nn.Linear(units, 1))
         initialise(self)
 
+    def features(self, x: Tensor) -> Tensor:
+        """x [B, C, H, W] -> [B, units], what the output is a linear function of."""
+        h: Tensor = self.net[:-1](x)
+        return h
+
+    def output(self, h: Tensor) -> Tensor:
+        """`features` [B, units] -> [B]."""
+        y: Tensor = self.net[-1](h)
+        return y.squeeze(1)
+
     def forward(self, x: Tensor) -> Tensor:
         """x [B, C, H, W] -> [B]."""
-        y: Tensor = self.net(x)
-        return y.squeeze(1)
+        return self.output(self.features(x))

@@ -86,8 +86,8 @@ class Adversarial(Samples, LatentsToImages):
     formerly: ClassVar[Mapping[str, Any]] = {"augment": [], "r1_weight": 0.0, "r1_every": 16}
     #: Whether real and fake are judged in one pass: half the launches, for a discriminator whose outputs are
     #: functions of their example alone (no BatchNorm).
-    one_pass: ClassVar[bool] = False
-    training_only = ("discriminator",)
+    one_pass: bool = False
+    training_only: ClassVar[tuple[str, ...]] = ("discriminator",)
     lacks: ClassVar[Mapping[str, str]] = {
         "eval": "it is an implicit model, a sampler without a density p(x)",
         "reconstruct": "it maps latents to images and has no encoder back",

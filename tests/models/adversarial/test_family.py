@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,10 +13,13 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import _SpectralNorm, spectral_norm
 from torch.nn.utils.parametrize import is_parametrized
 
-from gentrain.contracts import Batch, Conditional, DataSpec, ImagesToLatents, chunks
+from gentrain.contracts import Batch, Conditional, DataSpec, HasCodes, ImagesToLatents, chunks
 from gentrain.layers.condition import ConditionVector
 from gentrain.models.adversarial.adversarial import Adversarial, Contest
+from gentrain.models.adversarial.bigan import BiGAN
+from gentrain.models.adversarial.cgan import CGAN
 from gentrain.models.adversarial.gan import GAN
+from gentrain.models.adversarial.infogan import InfoGAN, codes_named
 from gentrain.models.adversarial.objectives import OBJECTIVES, gradient_penalty
 from gentrain.models.adversarial.sngan import SNGAN
 
@@ -154,6 +158,21 @@ def sngan(**more: Any) -> Callable[..., Adversarial]:
     return lambda spec, **settings: SNGAN(spec, **{**settings, **plain, **more})
 
 
+def cgan(**more: Any) -> Callable[..., Adversarial]:
+    plain = {"label_by": "concatenation", "network": "auto", "channels": 4, "dense": 0, "hidden": [8]}
+    return lambda spec, **settings: CGAN(spec, **{**settings, **plain, **more})
+
+
+def infogan(**more: Any) -> Callable[..., Adversarial]:
+    plain = {"codes": ["digit:3", "slant", "kind:2"], "info_weight": 1.0, "channels": 4, "dense": 6}
+    return lambda spec, **settings: InfoGAN(spec, **{**settings, **plain, **more})
+
+
+def bigan(**more: Any) -> Callable[..., Adversarial]:
+    plain = {"network": "mlp", "hidden": [12, 10], "channels": 4, "dense": 6, "encoder_norm": True}
+    return lambda spec, **settings: BiGAN(spec, **{**settings, **plain, **more})
+
+
 #: All that every member can do, on.
 EVERYTHING = {"augment": ["colour", "translation", "cutout"], "r1_weight": 1.0, "r1_every": 2}
 MODELS: dict[str, Callable[..., Adversarial]] = {
@@ -163,6 +182,16 @@ MODELS: dict[str, Callable[..., Adversarial]] = {
     "dcgan, everything": gan(**EVERYTHING),
     "sngan": sngan(),
     "sngan, everything": sngan(**EVERYTHING),
+    "cgan": cgan(**EVERYTHING),
+    "cgan, mlp": cgan(network="mlp"),
+    "cgan, projection": cgan(label_by="projection", objective="hinge"),
+    "cgan, residual, wgan_gp": cgan(network="residual", objective="wgan_gp"),
+    "infogan": infogan(),
+    "infogan, everything": infogan(**EVERYTHING, latent="uniform"),
+    "infogan, wgan_gp": infogan(objective="wgan_gp"),
+    "bigan": bigan(latent="uniform"),
+    "bigan, dcgan": bigan(network="dcgan", **EVERYTHING),
+    "bigan, wgan_gp": bigan(objective="wgan_gp", encoder_norm=False),
     "of classes": OfClasses,
     "of classes, wgan_gp": lambda spec, **settings: OfClasses(spec, **{**settings, "objective": "wgan_gp"}),
     "of pairs": OfPairs,
@@ -170,6 +199,8 @@ MODELS: dict[str, Callable[..., Adversarial]] = {
     "spectral": Spectral,
     "spectral, wgan_gp": lambda spec, **settings: Spectral(spec, **{**settings, "objective": "wgan_gp"}),
 }
+#: Those of p(x|y).
+CONDITIONAL = [name for name in MODELS if name.startswith(("of classes", "cgan"))]
 every_model = pytest.mark.parametrize("name", MODELS)
 
 
@@ -190,7 +221,7 @@ def test_a_turn_moves_its_own_players_alone(name: str) -> None:
     Frozen as the trainer freezes the other player; and in the discriminator's turn not frozen: nothing of the
     loss reaches what made the fakes.
     """
-    names = ["discriminator", "r1", "generator"] if "everything" in name else ["discriminator", "generator"]
+    names = ["discriminator", *(["r1"] if made(name).r1_weight else []), "generator"]
     for index, turn_name in enumerate(names):
         for freeze in (True, False) if turn_name == "discriminator" else (True,):
             model = made(name).train()
@@ -244,8 +275,8 @@ def test_samples_are_levels_in_both_modes_and_in_chunks(monkeypatch: pytest.Monk
         turn.loss(batch(), 0)  # running statistics of their own
     before = copy.deepcopy(dict(model.named_buffers()))
     z = model.prior_draws(9)
-    assert z.shape == (9, 5)
-    assert (z.abs() <= 1).all() == (model.latent_prior == "uniform")
+    assert z.shape == (9, model.latent_dim)
+    assert isinstance(model, HasCodes) or (z.abs() <= 1).all() == (model.latent_prior == "uniform")
     whole = model.latents_to_images(z)
     assert whole.dtype == torch.uint8
     assert whole.max() < 17
@@ -273,13 +304,39 @@ def test_half_precision_keeps_losses_finite_and_near(name: str) -> None:
         assert half.item() == pytest.approx(whole.item(), rel=0.1, abs=0.1)
 
 
-@pytest.mark.parametrize("name", ["of classes", "of classes, wgan_gp"])
+@every_model
+def test_a_sample_depends_on_its_latents_and_its_condition_alone(name: str) -> None:
+    """Not on how many are drawn with it, nor on which, though statistics were taken over batches."""
+    model = made(name).train()
+    for step in range(3):
+        for turn in model.turns():
+            turn.loss(batch(), step)
+    with torch.no_grad():
+        for p in model.generator.parameters():
+            p.add_(0.5 * torch.randn(p.shape))  # images that are not all grey
+    z = model.prior_draws(6)
+    y = None if model.condition is None else torch.arange(6) % 3
+    whole = model.latents_to_images(z, condition=y)
+    for i in range(3):
+        alone = model.latents_to_images(z[i : i + 1], condition=None if y is None else y[i : i + 1])
+        others = torch.cat([3 * z[3:], z[i : i + 1]])
+        theirs = None if y is None else torch.cat([y[:3], y[i : i + 1]])
+        among = model.latents_to_images(others, condition=theirs)
+        for found in (alone[0], among[-1]):
+            # Products of other sizes round otherwise.
+            assert (found.int() - whole[i].int()).abs().max() <= 1
+    assert len(whole.flatten(1).unique(dim=0)) == 6
+
+
+@pytest.mark.parametrize("name", CONDITIONAL)
 def test_the_condition_is_used(name: str) -> None:
     model = made(name)
     z = model.prior_draws(1).expand(3, -1)
     with torch.no_grad():
         for p in model.generator.parameters():
             p.mul_(3)
+        for p in model.parameters():
+            p.add_(0.1 * torch.randn(p.shape))  # what starts at zero
     images = model.latents_to_images(z, condition=torch.arange(3))
     assert not torch.equal(images[0], images[1])
     seen: list[Tensor] = []
@@ -430,3 +487,150 @@ def test_a_normalised_weight_is_computed_once_in_a_turn() -> None:
         norm.register_forward_hook(lambda *_: calls.append(1))
     model.discriminator_loss(batch(), 0)
     assert len(calls) == len(norms)
+
+
+# Conditions
+
+
+@pytest.mark.parametrize("name", [name for name in CONDITIONAL if name.startswith("cgan")])
+def test_the_fakes_have_the_labels_of_the_data(name: str) -> None:
+    """All of one label in the data: all of that label are drawn, in both turns."""
+    model, one = made(name), batch()._replace(label=torch.full((6,), 2))
+    seen: list[Tensor] = []
+    model.generator.register_forward_pre_hook(lambda _m, inputs: seen.append(inputs[1]))
+    for turn in model.turns():
+        turn.loss(one, 0)
+    assert torch.cat(seen).unique().tolist() == [2]
+
+
+def test_a_condition_may_be_attributes_or_a_caption() -> None:
+    attributes = DataSpec((1, 8, 8), levels=17, attributes=("round", "tall"))
+    captions = DataSpec((1, 8, 8), levels=17, vocabulary=("a", "one", "two"), caption_length=2)
+    x = batch().x
+    for spec, given in (
+        (attributes, Batch(x, attributes=torch.rand(6, 2) > 0.5)),
+        (captions, Batch(x, caption=torch.randint(0, 4, (6, 2)))),
+    ):
+        for label_by in ("concatenation", "projection"):
+            model = cgan(label_by=label_by)(spec, **SETTINGS)
+            for turn in model.turns():
+                assert turn.loss(given, 0)[0].isfinite()
+            assert model.sample(3).shape == (3, 1, 8, 8)
+
+
+def test_what_conditional_models_refuse() -> None:
+    with pytest.raises(ValueError, match="neither labels nor attributes nor captions"):
+        cgan()(DataSpec((1, 8, 8)), **SETTINGS)
+    with pytest.raises(ValueError, match=r"model\.network must be auto or residual with model\.label_by"):
+        cgan(label_by="projection", network="dcgan")(SPEC, **SETTINGS)
+    with pytest.raises(ValueError, match=r"model\.label_by must be one of concatenation, projection"):
+        cgan(label_by="bias")(SPEC, **SETTINGS)
+
+
+# Codes
+
+
+def test_codes_lie_one_after_the_other_and_are_drawn_from_their_priors() -> None:
+    model = made("infogan")
+    digit, slant, kind = model.codes  # type: ignore[attr-defined]
+    assert (digit.place, slant.place, kind.place) == (slice(5, 8), slice(8, 9), slice(9, 11))
+    assert model.latent_dim == 11
+    z = model.prior_draws(6000)
+    for code in (digit, kind):
+        c = z[:, code.place]
+        assert set(c.unique().tolist()) == {0.0, 1.0}
+        assert (c.sum(1) == 1).all()
+        torch.testing.assert_close(c.mean(0), torch.full((code.width,), 1 / code.width), atol=0.03, rtol=0)
+    assert z[:, slant.place].abs().max() <= 1
+    assert z[:, slant.place].var().item() == pytest.approx(1 / 3, abs=0.02)
+    assert z[:, :5].std().item() == pytest.approx(1, abs=0.02)
+    seen: list[Tensor] = []
+    model.generator.register_forward_pre_hook(lambda _m, inputs: seen.append(inputs[0]))
+    model.sample(2000, temperature=0.1)
+    assert seen[-1][:, :5].std().item() == pytest.approx(0.1, rel=0.1), "the temperature is of the noise"
+    assert seen[-1][:, slant.place].abs().max() > 0.9
+
+
+def test_the_information_by_hand() -> None:
+    """Of a Q that is given: H(c) + E log Q(c|x), and what both players minimise."""
+    model = made("infogan").double()
+    z = torch.cat([torch.zeros(4, 5), torch.eye(3)[[0, 1, 2, 0]], torch.tensor([[-1.0], [0], [0.5], [1]])], 1)
+    z = torch.cat([z, torch.eye(2)[[0, 1, 0, 1]]], 1).double()
+    answer = torch.randn(4, 6, dtype=torch.float64)
+    model.recogniser.forward = lambda h: answer  # type: ignore[union-attr, method-assign, operator]
+    for turn in ("discriminator", "generator"):
+        loss, terms = model.extra(turn, batch(), Contest((), (), (z,)), torch.zeros(4, 1))
+        log_q = answer[:, :3].log_softmax(1)[torch.arange(4), [0, 1, 2, 0]].mean()
+        torch.testing.assert_close(terms["information_digit"], math.log(3) + log_q)
+        square = (answer[:, 3] - z[:, 8]).square().mean()
+        normal = torch.distributions.Normal(answer[:, 3], square.sqrt())
+        torch.testing.assert_close(terms["information_slant"], math.log(2) + normal.log_prob(z[:, 8]).mean())
+        log_q_kind = answer[:, 4:].log_softmax(1)[torch.arange(4), [0, 1, 0, 1]].mean()
+        torch.testing.assert_close(terms["information_kind"], math.log(2) + log_q_kind)
+        assert loss is not None
+        torch.testing.assert_close(loss, square / 2 - log_q - log_q_kind)
+
+
+def test_the_trunk_is_passed_once_for_both_answers() -> None:
+    model = made("infogan")
+    calls: list[int] = []
+    first = next(m for m in model.discriminator.modules() if isinstance(m, nn.Conv2d))
+    first.register_forward_hook(lambda *_: calls.append(1))
+    model.generator_loss(batch(), 0)
+    assert len(calls) == 1
+    model.discriminator_loss(batch(), 0)
+    assert len(calls) == 3  # real, fake
+    found = model.codes_of(batch().x)  # type: ignore[attr-defined]
+    torch.testing.assert_close(found["digit"].sum(1), torch.ones(6))
+    assert found["slant"].shape == (6, 1)
+
+
+@pytest.mark.parametrize("codes", [[], ["a", "a"], ["a:1"], ["a:x"], ["a b"], [":3"], ["a:"]])
+def test_what_is_no_code_is_refused(codes: list[str]) -> None:
+    with pytest.raises(ValueError, match=r"model\.codes must be .*found"):
+        codes_named(codes, 0)
+
+
+# Pairs
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_an_encoder_minimises_the_mirror_of_the_generators_objective(objective: str) -> None:
+    """Where a pair's judgement is turned around, what is said of it is the opposite."""
+    output = torch.tensor([-3.0, -0.2, 0.0, 0.7, 4.0], dtype=torch.float64)
+    expected = {
+        "minimax": output.sigmoid().log().mean(),
+        "nonsaturating": -(1 - output.sigmoid()).log().mean(),
+        "lsgan": output.square().mean() / 2,
+        "hinge": output.mean(),
+        "wgan_gp": output.mean(),
+    }
+    torch.testing.assert_close(OBJECTIVES[objective].encoder(output), expected[objective])
+
+
+@pytest.mark.parametrize("name", ["bigan", "bigan, dcgan"])
+def test_pairs_are_judged_as_pairs(name: str) -> None:
+    model = made(name)
+    contest = model.contestants(batch())
+    assert torch.equal(contest.real[0], model.scaled(batch().x))
+    assert torch.equal(contest.fake[1], contest.drawn[0])
+    assert contest.real[1].shape == contest.fake[1].shape == (6, 5)
+    x = contest.real[0][:1].expand(4, -1, -1, -1)
+    with torch.no_grad():
+        judged = model.discriminator.eval()(x, torch.randn(4, 5))
+    assert len(judged.unique()) == 4, "the latent is looked at"
+
+
+def test_an_encoders_statistics_are_of_images_and_its_latents_like_the_prior() -> None:
+    model = made("bigan").train()
+    end = model.encoder[-1]  # type: ignore[index]
+    for _ in range(2):
+        model.generator_loss(batch(), 0)
+    assert end.num_batches_tracked == 2
+    model.discriminator_loss(batch(), 0)
+    assert end.num_batches_tracked == 2
+    z = model.contestants(batch()).real[1]
+    torch.testing.assert_close(z.mean(0), torch.zeros(5), atol=1e-5, rtol=0)
+    torch.testing.assert_close(z.var(0, correction=0), torch.full((5,), 1 / 3), atol=0.02, rtol=0)
+    assert list(model.reconstructions(batch())) == ["image", "reconstruction"]  # type: ignore[attr-defined]
+    assert set(model.lacks) == {"eval"}
