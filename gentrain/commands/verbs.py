@@ -56,6 +56,7 @@ VERBS = {
             "gentrain sample",
             "gentrain sample ckpt=outputs/vae-digits/latest n=100 temperature=0.8",
             "gentrain sample n=50000 out=samples.npz",
+            "gentrain sample truncation=0.5 label=3",
         ),
         needs=("Samples",),
     ),
@@ -88,6 +89,7 @@ VERBS = {
         (
             "gentrain interpolate",
             "gentrain interpolate images=0,1,2,3 columns=12",
+            "gentrain interpolate code=slant",
         ),
         needs=("LatentsToImages",),
     ),

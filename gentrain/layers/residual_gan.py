@@ -187,6 +187,15 @@ class ResidualGenerator(nn.Module):
         self.norm = BatchNorm(channels)
         self.conv = layer(nn.Conv2d(channels, out_channels, 3, padding=1), start, spectral)
 
+    @staticmethod
+    def doublings(shape: tuple[int, int, int]) -> int:
+        """How many blocks there are for images [C, H, W].
+
+        Raises:
+            ValueError: a size that `halvings` refuses.
+        """
+        return len(halvings(shape[1], shape[2], instead=INSTEAD)) - 1
+
     def forward(self, z: Tensor, conditions: Sequence[Tensor] | None = None) -> Tensor:
         """z [B, D], for each block a condition [B, Y] -> [B, C, H, W] in [-1, 1]."""
         x = self.unflatten(self.project(z))

@@ -129,6 +129,7 @@ MODELS = {
     "cgan": ["model=cgan", "model.channels=4", "model.label_by=projection", "model.augment=[translation]"],
     "infogan": ["model=infogan", "model.channels=4", "model.dense=8", "precision=bf16"],
     "bigan": ["model=bigan", "model.hidden=[16,16]", "model.r1_weight=0.1", "model.r1_every=3"],
+    "biggan": ["model=biggan", "model.channels=4", "model.discriminator_channels=4", "model.latent_dim=6"],
     "rbm": ["model=rbm", "model.hidden=24", "model.chain_steps=20", "dataset.binarize=threshold"],
     "realnvp": ["model=realnvp", "model.hidden=4", "model.blocks=1", "model.label_by=bias"],
     "nice": ["model=nice", "model.hidden=[16]"],

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from gentrain.buffers import buffers_kept
-from gentrain.contracts import Batch, DataSpec, LatentsToImages, Samples, Turn
+from gentrain.contracts import Batch, DataSpec, Samples, StandingStatistics, Turn
 from gentrain.layers.augmentation import DiffAugment
 from gentrain.layers.half_precision import at_least_float32
 from gentrain.layers.settings import check_choice, check_positive, check_weight
@@ -49,7 +49,7 @@ class Contest(NamedTuple):
     drawn: Shown
 
 
-class Adversarial(Samples, LatentsToImages):
+class Adversarial(Samples, StandingStatistics):
     """A generator G(z) against a discriminator D(x) [1].
 
     A step is the discriminator's turn, then in every `n_critic`-th step the generator's, each on the same

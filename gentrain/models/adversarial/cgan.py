@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from gentrain.contracts import Conditional, DataSpec
+from gentrain.contracts import DataSpec, MixesConditions
 from gentrain.layers.condition import ConditionVector
 from gentrain.layers.conditional_norm import ConditionalBatchNorm
 from gentrain.layers.dcgan import DCGANDiscriminator, DCGANGenerator
@@ -83,7 +83,7 @@ class ByProjection(nn.Module):
         return found
 
 
-class CGAN(Adversarial, Conditional):
+class CGAN(Adversarial, MixesConditions):
     """G(z, y) against D(x, y). A fake is judged with what it was made for, which is drawn from the data.
 
     Args:

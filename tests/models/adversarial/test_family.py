@@ -9,14 +9,25 @@ from typing import Any
 
 import pytest
 import torch
+from scipy.stats import truncnorm
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import _SpectralNorm, spectral_norm
 from torch.nn.utils.parametrize import is_parametrized
 
-from gentrain.contracts import Batch, Conditional, DataSpec, HasCodes, ImagesToLatents, chunks
+from gentrain.contracts import (
+    Batch,
+    Conditional,
+    DataSpec,
+    HasCodes,
+    ImagesToLatents,
+    MixesConditions,
+    chunks,
+)
 from gentrain.layers.condition import ConditionVector
+from gentrain.layers.conditional_norm import ConditionalBatchNorm
 from gentrain.models.adversarial.adversarial import Adversarial, Contest
 from gentrain.models.adversarial.bigan import BiGAN
+from gentrain.models.adversarial.biggan import BigGAN, orthogonality
 from gentrain.models.adversarial.cgan import CGAN
 from gentrain.models.adversarial.gan import GAN
 from gentrain.models.adversarial.infogan import InfoGAN, codes_named
@@ -173,6 +184,12 @@ def bigan(**more: Any) -> Callable[..., Adversarial]:
     return lambda spec, **settings: BiGAN(spec, **{**settings, **plain, **more})
 
 
+def biggan(**more: Any) -> Callable[..., Adversarial]:
+    plain = {"channels": 4, "discriminator_channels": 4, "growth": 1, "shared": 3, "attention": 4}
+    plain |= {"orthogonal_weight": 1e-3, "start": "orthogonal", "objective": "hinge", "latent_dim": 6}
+    return lambda spec, **settings: BigGAN(spec, **{**settings, **plain, **more})
+
+
 #: All that every member can do, on.
 EVERYTHING = {"augment": ["colour", "translation", "cutout"], "r1_weight": 1.0, "r1_every": 2}
 MODELS: dict[str, Callable[..., Adversarial]] = {
@@ -192,6 +209,8 @@ MODELS: dict[str, Callable[..., Adversarial]] = {
     "bigan": bigan(latent="uniform"),
     "bigan, dcgan": bigan(network="dcgan", **EVERYTHING),
     "bigan, wgan_gp": bigan(objective="wgan_gp", encoder_norm=False),
+    "biggan": biggan(),
+    "biggan, everything": biggan(**EVERYTHING, start="normal"),
     "of classes": OfClasses,
     "of classes, wgan_gp": lambda spec, **settings: OfClasses(spec, **{**settings, "objective": "wgan_gp"}),
     "of pairs": OfPairs,
@@ -200,7 +219,7 @@ MODELS: dict[str, Callable[..., Adversarial]] = {
     "spectral, wgan_gp": lambda spec, **settings: Spectral(spec, **{**settings, "objective": "wgan_gp"}),
 }
 #: Those of p(x|y).
-CONDITIONAL = [name for name in MODELS if name.startswith(("of classes", "cgan"))]
+CONDITIONAL = [name for name in MODELS if name.startswith(("of classes", "cgan", "biggan"))]
 every_model = pytest.mark.parametrize("name", MODELS)
 
 
@@ -465,17 +484,17 @@ def largest_singular_values(net: nn.Module) -> list[float]:
 
 def test_the_largest_singular_value_of_every_normalised_weight_is_one_after_training() -> None:
     """The power iteration takes one step a turn and keeps up; without it, values are anything."""
-    for spectral in (True, False):
+    for build, count in ((sngan(), 8), (biggan(), 33), (sngan(spectral=False), 0)):
         torch.manual_seed(0)
-        model = sngan(spectral=spectral)(SPEC, **SETTINGS).train()
+        model = build(SPEC, **SETTINGS).train()
         adam = [torch.optim.Adam(turn.parameters(), 2e-4, betas=(0.0, 0.9)) for turn in model.turns()]
-        for step in range(120 if spectral else 1):
+        for step in range(120 if count == 8 else 40 if count else 1):
             for turn, optimiser in zip(model.turns(), adam, strict=True):
                 optimiser.zero_grad()
                 turn.loss(batch(), step)[0].backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
-        found = largest_singular_values(model.eval().discriminator)
-        assert len(found) == (8 if spectral else 0)
+        found = largest_singular_values(model.eval())
+        assert len(found) == count
         assert all(abs(value - 1) < 0.02 for value in found), found
 
 
@@ -492,7 +511,7 @@ def test_a_normalised_weight_is_computed_once_in_a_turn() -> None:
 # Conditions
 
 
-@pytest.mark.parametrize("name", [name for name in CONDITIONAL if name.startswith("cgan")])
+@pytest.mark.parametrize("name", [name for name in CONDITIONAL if name.startswith(("cgan", "biggan"))])
 def test_the_fakes_have_the_labels_of_the_data(name: str) -> None:
     """All of one label in the data: all of that label are drawn, in both turns."""
     model, one = made(name), batch()._replace(label=torch.full((6,), 2))
@@ -634,3 +653,116 @@ def test_an_encoders_statistics_are_of_images_and_its_latents_like_the_prior() -
     torch.testing.assert_close(z.var(0, correction=0), torch.full((5,), 1 / 3), atol=0.02, rtol=0)
     assert list(model.reconstructions(batch())) == ["image", "reconstruction"]  # type: ignore[attr-defined]
     assert set(model.lacks) == {"eval"}
+
+
+# BigGAN
+
+
+def test_every_part_of_the_latents_reaches_its_block() -> None:
+    """The first decides the smallest maps, each other one the normalisations of one block."""
+    model = made("biggan").eval()
+    z, y = torch.randn(1, 6), torch.tensor([1])
+    inputs: list[Tensor] = []
+    for block in model.generator.net.blocks:  # type: ignore[union-attr]
+        block.register_forward_pre_hook(lambda _m, given: inputs.append(given[1]))
+    model.generator(z, y)
+    shared = model.generator.shared.weight[:, 1]  # type: ignore[union-attr]
+    for i, c in enumerate(inputs):
+        torch.testing.assert_close(c, torch.cat([shared, z[0, 2 * i + 2 : 2 * i + 4]])[None])
+    assert len(inputs) == 2
+    with pytest.raises(ValueError, match=r"model\.latent_dim must be a multiple of 3.* 3 or 6; found 5"):
+        biggan(latent_dim=5)(SPEC, **SETTINGS)
+
+
+def test_gains_of_every_class_lie_around_one_at_the_start() -> None:
+    """Without `1 +` they lie around zero, and nothing is learnt."""
+    model = made("biggan").train()
+    gains: list[Tensor] = []
+    for norm in (m for m in model.modules() if isinstance(m, ConditionalBatchNorm)):
+        norm.gain.register_forward_hook(lambda _m, _i, output: gains.append(1 + output))
+    model.generator(model.prior_draws(600), torch.arange(600) % 3)
+    for found in gains:
+        for label in range(3):
+            assert abs(found[label::3].mean() - 1) < 0.6
+    projection = made("cgan, projection").generator
+    for norm in (m for m in projection.modules() if isinstance(m, ConditionalBatchNorm)):
+        assert not norm.gain.weight.any()
+        assert not norm.shift.weight.any()
+
+
+def test_orthogonality_is_zero_for_orthogonal_rows_and_its_slope_the_papers() -> None:
+    net = nn.ModuleDict({"a": nn.Conv2d(2, 3, 3), "skip": nn.Linear(4, 4)}).double()
+    weight = net["a"].weight
+    with torch.no_grad():
+        nn.init.orthogonal_(weight)
+    assert orthogonality(net, net["skip"]).item() == pytest.approx(0, abs=1e-20)
+    with torch.no_grad():
+        weight.normal_()
+    found = orthogonality(net, net["skip"])
+    rows = weight.flatten(1)
+    off = rows @ rows.T * (1 - torch.eye(3, dtype=torch.float64))
+    torch.testing.assert_close(found, off.square().sum())
+    (gradient,) = torch.autograd.grad(found, weight)
+    torch.testing.assert_close(gradient.flatten(1), 4 * off @ rows)
+    model = made("biggan")
+    loss, terms = model.extra("generator", batch(), Contest((), (), ()), None)
+    torch.testing.assert_close(loss, 1e-3 * terms["orthogonality"])
+
+
+# Truncation, standing statistics, mixtures
+
+
+def test_truncated_latents_follow_the_normal_that_is_cut_off() -> None:
+    model = made("biggan")
+    z = torch.randn(20_000)
+    for limit in (0.3, 1.0, 2.0):
+        cut = model.truncated(z, limit)
+        assert cut.abs().max() <= limit
+        assert (cut.sign() == z.sign()).all()
+        order = z.argsort()
+        assert (cut[order].diff() >= 0).all(), "the same quantile"
+        expected = truncnorm(-limit, limit).std()
+        assert cut.std().item() == pytest.approx(expected, rel=0.02)
+    torch.testing.assert_close(model.truncated(z, 50.0), z, atol=1e-4, rtol=1e-4)
+    with pytest.raises(ValueError, match="finite and above 0"):
+        model.truncated(z, 0.0)
+    with pytest.raises(ValueError, match="not normal"):
+        made("wgan_gp").truncated(z, 0.5)
+
+
+@pytest.mark.parametrize("name", ["dcgan", "biggan"])
+def test_standing_statistics_are_means_over_batches_of_draws(name: str) -> None:
+    model = made(name).train()
+    model.generator_loss(batch(), 0)
+    norms = [m for m in model.generator.modules() if isinstance(m, nn.BatchNorm2d)]
+    others = {key: value.clone() for key, value in model.named_buffers() if "discriminator" in key}
+    seen: list[Tensor] = []
+    norms[0].register_forward_pre_hook(lambda _m, inputs: seen.append(inputs[0]))
+    modes = [(m.training, getattr(m, "momentum", None)) for m in model.modules()]
+    model.stand(batches=3, size=16, truncation=0.5)
+    assert modes == [(m.training, getattr(m, "momentum", None)) for m in model.modules()]
+    assert [len(part) for part in seen] == [16, 16, 16]
+    torch.testing.assert_close(norms[0].running_mean, torch.stack([x.mean((0, 2, 3)) for x in seen]).mean(0))
+    torch.testing.assert_close(norms[0].running_var, torch.stack([x.var((0, 2, 3)) for x in seen]).mean(0))
+    assert all(torch.equal(value, dict(model.named_buffers())[key]) for key, value in others.items())
+    with pytest.raises(ValueError, match="at least 1 and size"):
+        model.stand(0, 16)
+
+
+@pytest.mark.parametrize("name", ["cgan", "cgan, projection", "biggan"])
+def test_a_mixture_of_one_is_that_condition(name: str) -> None:
+    model = made(name).train()
+    for turn in model.turns():
+        turn.loss(batch(), 0)
+    with torch.no_grad():
+        for p in model.generator.parameters():
+            p.add_(0.3 * torch.randn(p.shape))
+    z = model.prior_draws(3)
+    whole = model.latents_to_images(z, condition=torch.arange(3))
+    assert isinstance(model, MixesConditions)
+    assert torch.equal(model.mixed_to_images(z, torch.eye(3)), whole)
+    between = model.mixed_to_images(z[:1].expand(2, -1), torch.tensor([[0.5, 0.5, 0.0], [0.9, 0.1, 0.0]]))
+    assert not torch.equal(between[0], between[1])
+    for bad in (torch.eye(3).long(), torch.ones(3, 2)):
+        with pytest.raises(ValueError, match=r"weights must be floating \[3, 3\]"):
+            model.mixed_to_images(z, bad)
