@@ -217,6 +217,11 @@ class SampleConfig(GivenConfig):
     seconds: Optional[float] = knob(None, above=0, at_most=3600)
     # How much noise, relative to training: scales latents, or divides the logits of pixels.
     temperature: float = knob(1.0, above=0)
+    # Where the tails of normal latents are cut off, 0.5 say: better and less different. None: nowhere.
+    truncation: Optional[float] = knob(None, above=0)
+    # Batches of 64 draws over which BatchNorm's statistics are taken anew first; 0: those of training.
+    # None: 16 with truncation, else 0.
+    standing: Optional[int] = knob(None, at_least=0, at_most=10_000)
     # A .png (one grid), an .npz (`images` uint8 [n, C, H, W]), or of sounds a .wav (with a .png beside it).
     # None: samples.png, or samples.wav, in the run folder.
     out: Optional[str] = knob(None, path=True)
@@ -240,6 +245,10 @@ class EvalConfig(CheckpointConfig):
     metrics: Any = None
     # Samples to draw, for metrics that look at samples.
     n: int = knob(10_000, at_least=1)
+    # As in `sample`, for metrics that look at samples.
+    truncation: Optional[float] = knob(None, above=0)
+    # As in `sample`.
+    standing: Optional[int] = knob(None, at_least=0, at_most=10_000)
 
 
 @dataclass
@@ -271,6 +280,9 @@ class InterpolateConfig(ImagesConfig):
     columns: int = knob(10, at_least=2, at_most=1000)
     # Instead of rows between ends: the whole plane of a model with two latent dimensions, rows x columns.
     plane: bool = False
+    # Name of one of the model's codes: each row is one draw, with the code swept through its values, or all
+    # its categories (not `columns`). None: rows between ends.
+    code: Optional[str] = None
 
 
 @dataclass

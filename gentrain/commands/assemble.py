@@ -136,22 +136,25 @@ def make_plan(config: DictConfig, data: Data) -> Plan:
 def build_updates(
     config: DictConfig, model: GenerativeModel, precision: Precision, world: World, trust: Sequence[str]
 ) -> list[TurnUpdate]:
-    """One per turn of the model, each with its own optimiser and schedule."""
+    """One per turn of the model, each with its own optimiser and schedule, or with those of another turn."""
     turns, settings = model.turns(), config.train
-    names = [turn.name for turn in turns]
+    names = [turn.name for turn in turns if turn.shares is None]
     for section in ("optim", "schedule"):
         for name in config[section]:
             if name not in names:
                 hint = did_you_mean(str(name), names).replace("mean ", f"mean {section}.")
                 raise UserError(f"unknown key {section}.{name}: the model's turns: {', '.join(names)}{hint}")
-    updates = []
+    updates: list[TurnUpdate] = []
     for turn in turns:
-        if turn.name not in config.optim:
+        if turn.shares is None and turn.name not in config.optim:
             raise UserError(f"optim.{turn.name} is missing: turn {turn.name} needs an optimiser")
         parameters = turn.parameters()
         if not parameters:
             raise UserError(f"turn {turn.name} has no parameter to train")
-        optimizer = build_optimizer(config.optim[turn.name], turn.name, parameters, trust)
+        if turn.shares is None:
+            optimizer = build_optimizer(config.optim[turn.name], turn.name, parameters, trust)
+        else:
+            optimizer = next(update.optimizer for update in updates if update.turn.name == turn.shares)
         node = config.schedule.get(turn.name)
         schedule = schedule_of(node, turn.name, optimizer, trust) if node is not None else None
         own = {id(p) for p in parameters}

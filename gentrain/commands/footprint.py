@@ -51,6 +51,7 @@ def footprint(config: DictConfig, trainer: Trainer, precision: Precision) -> Foo
     Activations are measured by running the losses, in one process alone: in several, layers may wait for one
     another, and activations count as nothing.
     """
+    updates = [update for update in trainer.steps.updates if update.turn.shares is None]
     trained = [parameter for update in trainer.steps.updates for parameter in update.parameters]
     batch = trainer.batches.at(0).split(config.train.accumulate)[0]
     alone = trainer.world.size == 1
@@ -58,7 +59,7 @@ def footprint(config: DictConfig, trainer: Trainer, precision: Precision) -> Foo
     return Footprint(
         weights=checkpoint.bytes_of(trainer.model.state_dict()),
         gradients=checkpoint.bytes_of(list({id(p): p for p in trained}.values())),
-        optimiser=sum(_optimiser(config, update.turn, update.parameters) for update in trainer.steps.updates),
+        optimiser=sum(_optimiser(config, update.turn, update.parameters) for update in updates),
         average=checkpoint.bytes_of(trainer.steps.ema.model.state_dict()) if trainer.steps.ema else 0,
         activations=max(activations(u.turn, batch, precision) for u in trainer.steps.updates) if alone else 0,
     )

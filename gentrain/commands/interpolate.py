@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import torch
+from omegaconf import DictConfig
 from torch import Tensor
 
+from gentrain.api import Loaded
 from gentrain.commands.abilities import capable
 from gentrain.commands.asked import Asked
 from gentrain.commands.given import for_each, given, lacks_own, with_given
@@ -12,8 +14,8 @@ from gentrain.commands.next import ckpt_argument, next_command
 from gentrain.commands.output import Output
 from gentrain.commands.trained import device_of, named_batch, open_model
 from gentrain.config import conform
-from gentrain.contracts import Batch, ImagesToLatents, LatentsToImages
-from gentrain.errors import UserError
+from gentrain.contracts import Batch, HasCodes, ImagesToLatents, LatentsToImages
+from gentrain.errors import UserError, did_you_mean
 from gentrain.schemas import InterpolateConfig
 from gentrain.showing import sheet
 
@@ -34,7 +36,14 @@ def run(asked: Asked) -> None:
     then = next_command(loaded.model, ckpt_argument(loaded), "encode", "sample", config=config)
     if config.plane and config.images is not None:
         raise UserError("plane=true shows all latents, images= some of them; give one")
+    if config.code is not None and (config.plane or config.images is not None):
+        raise UserError("code= sweeps a code of draws from the prior; leave plane and images out")
     one = given(config, loaded, typed)
+    if config.code is not None:
+        with torch.no_grad():
+            said = along_code(loaded, config, out, one)
+        print(f"{said}\nnext    {then}")
+        return
     with torch.no_grad():
         if config.plane:
             z = plane(model, config.rows, config.columns, device_of(loaded))
@@ -73,6 +82,30 @@ def run(asked: Asked) -> None:
     out.png(sheet(images, loaded.model.spec, columns=config.columns))
     print(out.wrote(f"{len(rows)} rows between {what}"))
     print(f"next    {then}")
+
+
+def along_code(loaded: Loaded, config: DictConfig, out: Output, one: Tensor | None) -> str:
+    """Write one row per draw from the prior, in which one code alone changes; returns what to say.
+
+    Raises:
+        UserError: a model without codes, or no code of this name.
+    """
+    model = capable(loaded, HasCodes, "interpolate along a code")
+    names = [code.name for code in model.codes]
+    if config.code not in names:
+        hint = did_you_mean(config.code, names)
+        raise UserError(f"code={config.code}: the model's codes are {', '.join(names)}{hint}")
+    code = model.codes[names.index(config.code)]
+    y = for_each(loaded, config.rows, one)
+    z = model.prior_draws(config.rows, condition=y)  # [rows, D]
+    values = code.swept(config.columns).to(z)  # [K, width]
+    z = z[:, None].repeat(1, len(values), 1)  # [rows, K, D]
+    z[:, :, code.place] = values
+    y = None if y is None else y.repeat_interleave(len(values), 0)
+    images = model.latents_to_images(z.flatten(0, 1), condition=y)
+    out.png(sheet(images, loaded.model.spec, columns=len(values)))
+    what = f"all {code.categories} categories" if code.categories else "from -1 to 1"
+    return out.wrote(f"{config.rows} draws, each with the code {code.name} {what}, the rest kept")
 
 
 def first_pairs(batch: Batch) -> Batch:

@@ -11,7 +11,7 @@ from gentrain.commands.given import given
 from gentrain.commands.next import ckpt_argument, next_command
 from gentrain.commands.output import Output
 from gentrain.commands.seconds import samples_in, sounds_wanted
-from gentrain.commands.trained import open_model, samples_of
+from gentrain.commands.trained import open_model, samples_of, stand
 from gentrain.config import conform
 from gentrain.contracts import Samples
 from gentrain.errors import UserError
@@ -46,7 +46,9 @@ def run(asked: Asked) -> None:
         raise UserError(f"n={config.n} is too many for a picture; write them with out=samples.npz")
     one = given(config, loaded, typed)
     with torch.no_grad():
-        parts = [part.cpu() for part in samples_of(loaded, config.n, one, config.temperature, length)]
+        stand(loaded, config)
+        drawn = samples_of(loaded, config.n, one, config.temperature, config.truncation, length)
+        parts = [part.cpu() for part in drawn]
     images = torch.cat(parts)  # [n, C, H, W]
     if out.path.suffix == ".wav":
         out.sounds(images, spec)

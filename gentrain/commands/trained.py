@@ -17,7 +17,7 @@ from gentrain.api import Loaded, load_checkpoint
 from gentrain.building import build_source
 from gentrain.commands.abilities import capable
 from gentrain.commands.same_data import reconciled, section
-from gentrain.contracts import Batch, Samples
+from gentrain.contracts import Batch, LatentsToImages, Samples, StandingStatistics
 from gentrain.data.batches import images_at, in_order
 from gentrain.data.pictures import read_images
 from gentrain.data.source import Data, Source, Split
@@ -28,6 +28,8 @@ from gentrain.training.precision import pick_device
 
 #: Test images that are taken where none are named.
 FIRST = 8
+#: Batches over which statistics are taken where latents are truncated, and draws in each.
+STANDING, STANDING_SIZE = 16, 64
 
 
 def open_model(config: DictConfig) -> Loaded:
@@ -111,6 +113,7 @@ def samples_of(
     n: int,
     given: Tensor | None = None,
     temperature: float = 1.0,
+    truncation: float | None = None,
     length: int | None = None,
     chunk: int = 500,
 ) -> Iterator[Tensor]:
@@ -121,6 +124,7 @@ def samples_of(
         n: how many.
         given: what every image is to have, a label, int64 [], or attributes, bool [A].
         temperature: as the model takes it.
+        truncation: of normal latents, which the model then must have; None: none.
         length: W of what is drawn, where that is not the spec's.
         chunk: images at once.
 
@@ -134,10 +138,32 @@ def samples_of(
         for start in range(0, n, chunk):
             count = min(chunk, n - start)
             try:
-                yield model.sample(count, temperature, condition=given, length=length)
+                if truncation is None:
+                    yield model.sample(count, temperature, condition=given, length=length)
+                else:
+                    latents = capable(loaded, LatentsToImages, "truncation")
+                    y = None if given is None else given.expand(count, *given.shape)
+                    z = latents.truncated(latents.prior_draws(count, condition=y), truncation)
+                    yield latents.latents_to_images(temperature * z, condition=y)
             except ValueError as error:
                 raise UserError(f"sample: {error}") from error
             bar.update(count)
+
+
+def stand(loaded: Loaded, config: DictConfig) -> None:
+    """Take the statistics of BatchNorm anew, as `standing` and `truncation` say.
+
+    Raises:
+        UserError: a model that has none, asked for, or a truncation that its prior does not have.
+    """
+    batches = (STANDING if config.truncation else 0) if config.standing is None else config.standing
+    if not batches or (config.standing is None and not isinstance(loaded.model, StandingStatistics)):
+        return
+    model = capable(loaded, StandingStatistics, "standing statistics")
+    try:
+        model.stand(batches, STANDING_SIZE, config.truncation)
+    except ValueError as error:
+        raise UserError(f"truncation={config.truncation}: {error}") from error
 
 
 def named_batch(images: str | None, loaded: Loaded, config: DictConfig) -> Batch:

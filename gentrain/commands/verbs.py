@@ -57,6 +57,7 @@ VERBS = {
             "gentrain sample ckpt=outputs/vae-digits/latest n=100 temperature=0.8",
             "gentrain sample n=50000 out=samples.npz",
             "gentrain sample n=4 seconds=3 out=voices.wav",
+            "gentrain sample truncation=0.5 label=3",
         ),
         needs=("Samples",),
     ),
@@ -89,6 +90,7 @@ VERBS = {
         (
             "gentrain interpolate",
             "gentrain interpolate images=0,1,2,3 columns=12",
+            "gentrain interpolate code=slant",
         ),
         needs=("LatentsToImages",),
     ),

@@ -24,19 +24,29 @@ from gentrain.contracts.condition import (
     conditions_of,
 )
 from gentrain.contracts.data import Batch, DataSpec
-from gentrain.contracts.latents import ImagesToLatents, Invertible, LatentsToImages
+from gentrain.contracts.latents import (
+    Code,
+    HasCodes,
+    ImagesToLatents,
+    Invertible,
+    LatentsToImages,
+    MixesConditions,
+    StandingStatistics,
+)
 from gentrain.contracts.model import GenerativeModel, Loss, Merit, Turn
 
 __all__ = [
     "Attributes",
     "Batch",
     "Caption",
+    "Code",
     "Completes",
     "Condition",
     "Conditional",
     "DataSpec",
     "EncodesDecodes",
     "GenerativeModel",
+    "HasCodes",
     "HasLikelihood",
     "ImagesToLatents",
     "Invertible",
@@ -45,8 +55,10 @@ __all__ = [
     "LikelihoodKind",
     "Loss",
     "Merit",
+    "MixesConditions",
     "Reconstructs",
     "Samples",
+    "StandingStatistics",
     "Translates",
     "Turn",
     "check_draws",

@@ -35,6 +35,8 @@ class Turn:
             a warm-up; None: it does not read `step`. A step that is captured (`train.cuda_graph`) keeps the
             loss that it was captured with, so it is captured again at these steps, and a loss that reads
             `step` under None is refused.
+        shares: the name of an earlier turn whose optimiser, with its schedule, this one moves with: a part of
+            that turn's loss in every few steps only. None: an optimiser of its own.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Turn:
     every: int = 1
     double_backward: bool = False
     changes: Sequence[int] | None = None
+    shares: str | None = None
 
     def __post_init__(self) -> None:
         if self.every < 1:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 class ConditionVector(nn.Module):
     """Labels int64 [B], one-hot; attributes bool [B, A], as 0 and 1; captions int64 [B, T], counts of words.
 
-    A caption's words are 1 to `size`, 0 pads and does not count.
+    A caption's words are 1 to `size`, 0 pads and does not count. Numbers that are floating, [B, Y], are
+    mixtures and stay as they are.
 
     Args:
         size: how many labels, attributes or words there are: Y.
@@ -25,7 +26,7 @@ class ConditionVector(nn.Module):
 
     def forward(self, y: Tensor, dtype: torch.dtype) -> Tensor:
         """y [B], [B, A] or [B, T] -> [B, Y]."""
-        if y.dtype == torch.bool:
+        if y.dtype == torch.bool or y.is_floating_point():
             return y.to(dtype)
         known = torch.arange(self.size, device=y.device) + int(self.tokens)
         hits = y[..., None] == known  # [B, Y] or [B, T, Y]

@@ -18,12 +18,16 @@ INITIAL_STD = 0.02
 NORMS = ("batch", "layer", "none")
 
 
-def halvings(height: int, width: int) -> list[tuple[int, int]]:
+def halvings(height: int, width: int, instead: str = "model.network=mlp") -> list[tuple[int, int]]:
     """(height, width) before and after each stride-2 stage.
 
     Both are halved twice, then for as long as they are even and their halves at least 4, the smallest
     size in [1]: 64x64 -> ... -> 4x4, 28x28 -> 14x14 -> 7x7, 8x8 -> 4x4 -> 2x2. With one stage 8x8 pixels
     would leave the discriminator a single layer before its output.
+
+    Args:
+        height, width: of the images.
+        instead: what a user may type who has images of another size.
 
     Raises:
         ValueError: a side that is below 8 or no multiple of 4; names the nearest sizes that work.
@@ -32,8 +36,8 @@ def halvings(height: int, width: int) -> list[tuple[int, int]]:
         near = [(_multiple_of_4(height, up), _multiple_of_4(width, up)) for up in (False, True)]
         named = [str(h) if height == width else f"[{h},{w}]" for h, w in dict.fromkeys(near)]
         raise ValueError(
-            f"images are {height}x{width}, but model.network=dcgan takes heights and widths that are "
-            f"multiples of 4 from 8 up; set dataset.image_size={' or '.join(named)}, or model.network=mlp"
+            f"images are {height}x{width}, but these networks take heights and widths that are "
+            f"multiples of 4 from 8 up; set dataset.image_size={' or '.join(named)}, or {instead}"
         )
     sizes = [(height, width)]
     while len(sizes) < 3 or (height % 2 == 0 and width % 2 == 0 and min(height, width) >= 8):
@@ -63,7 +67,7 @@ def initialise(net: nn.Module) -> None:
     for layer in net.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
             nn.init.normal_(layer.weight, 0.0, INITIAL_STD)
-        elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.GroupNorm):
+        elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.GroupNorm) and layer.affine:
             nn.init.normal_(layer.weight, 1.0, INITIAL_STD)
         else:
             continue
@@ -94,8 +98,8 @@ class DCGANGenerator(nn.Sequential):
     def __init__(
         self, latent_dim: int, shape: tuple[int, int, int], channels: int, dense: int, norm: str
     ) -> None:
-        out_channels, *size = shape
-        sizes = halvings(*size)
+        out_channels, height, width = shape
+        sizes = halvings(height, width)
         stages = len(sizes) - 1
         height, width = sizes[-1]
         maps = channels * 2 ** (stages - 1)
@@ -134,7 +138,7 @@ class DCGANDiscriminator(nn.Module):
         dense: units of the fully connected layer before the output; 0: there is none.
         norm: one of `NORMS`.
 
-    [B, C, H, W] in [-1, 1] -> [B].
+    [B, C, H, W] in [-1, 1] -> [B]. `units` is how many numbers the output is a linear function of.
 
     Raises:
         ValueError: a size that `halvings` refuses.
@@ -142,8 +146,8 @@ class DCGANDiscriminator(nn.Module):
 
     def __init__(self, shape: tuple[int, int, int], channels: int, dense: int, norm: str) -> None:
         super().__init__()
-        in_channels, *size = shape
-        sizes = halvings(*size)
+        in_channels, height, width = shape
+        sizes = halvings(height, width)
         height, width = sizes[-1]
         maps = channels
         bias = norm == "none"
@@ -164,10 +168,20 @@ class DCGANDiscriminator(nn.Module):
                 nn.LeakyReLU(SLOPE),
             ]
             units = dense
+        self.units = units
         self.net = nn.Sequential(*layers, nn.Linear(units, 1))
         initialise(self)
 
+    def features(self, x: Tensor) -> Tensor:
+        """x [B, C, H, W] -> [B, units], what the output is a linear function of."""
+        h: Tensor = self.net[:-1](x)
+        return h
+
+    def output(self, h: Tensor) -> Tensor:
+        """`features` [B, units] -> [B]."""
+        y: Tensor = self.net[-1](h)
+        return y.squeeze(1)
+
     def forward(self, x: Tensor) -> Tensor:
         """x [B, C, H, W] -> [B]."""
-        y: Tensor = self.net(x)
-        return y.squeeze(1)
+        return self.output(self.features(x))

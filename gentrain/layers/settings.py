@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 
@@ -24,6 +25,16 @@ def check_odd(setting: str, size: int, least: int = 1) -> None:
     """
     if size < least or size % 2 == 0:
         raise ValueError(f"model.{setting} must be odd and at least {least}, found {size}")
+
+
+def check_weight(setting: str, weight: float) -> None:
+    """Refuse what weighs a term of a loss and is negative or not finite.
+
+    Raises:
+        ValueError: names `model.<setting>`.
+    """
+    if not (math.isfinite(weight) and weight >= 0):
+        raise ValueError(f"model.{setting} must be at least 0, found {weight}")
 
 
 def check_for_colours(setting: str, features: int, colours: int) -> None:

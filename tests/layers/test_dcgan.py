@@ -71,7 +71,7 @@ def test_every_other_size_is_refused_with_sizes_that_work(height: int, width: in
 
 def test_a_refusal_in_full() -> None:
     expected = (
-        "images are 30x30, but model.network=dcgan takes heights and widths that are multiples of 4 from 8 "
+        "images are 30x30, but these networks take heights and widths that are multiples of 4 from 8 "
         "up; set dataset.image_size=28 or 32, or model.network=mlp"
     )
     with pytest.raises(ValueError, match=re.escape(expected)):

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from gentrain.api import Loaded
 from gentrain.commands.measures.frame import Measured, Metric
 from gentrain.commands.next import ckpt_argument
-from gentrain.commands.trained import device_of, label_names, open_data, samples_of, source_of
+from gentrain.commands.trained import device_of, label_names, open_data, samples_of, source_of, stand
 from gentrain.contracts import Samples
 from gentrain.data.artefact import fingerprint, made_once
 from gentrain.data.batches import Batches, in_order
@@ -41,7 +41,9 @@ def measure(loaded: Loaded, config: DictConfig) -> Measured:
     """
     data = open_data(loaded, config)
     judge, name = judge_of(data, loaded, config)
-    predicted = classifier.predict(judge.net, samples_of(loaded, config.n))
+    stand(loaded, config)
+    drawn = samples_of(loaded, config.n, truncation=config.truncation)
+    predicted = classifier.predict(judge.net, drawn)
     names = label_names(data)
     found = classifier.classes_of(*predicted, len(names))
     most = math.log(len(names))

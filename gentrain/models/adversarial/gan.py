@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
@@ -37,14 +38,10 @@ class GAN(Adversarial):
         dense: dcgan: units of a fully connected layer on the latents' side of the smallest maps, in both
             networks, as Chen et al. 2016 (arXiv:1606.03657, appendix C.1) have for MNIST; 0: none, as in [2].
         hidden: mlp: units of the generator's hidden layers; the discriminator has them in reverse.
-        latent_dim: D, the number of latent dimensions.
-        latent: prior over z: gaussian, N(0, I), or uniform on [-1, 1]^D as in [2].
-        objective: one of `objectives.OBJECTIVES`.
-        penalty_weight: lambda of [3] equation 3; objectives other than wgan_gp ignore it.
-        n_critic: the discriminator's turns per turn of the generator.
         norm: dcgan's discriminator: batch, layer or none; auto is batch, and layer under wgan_gp, whose
             penalty wants D(x) to depend on x alone ([3] section 4).
         generator_norm: dcgan's generator: batch or none; auto is batch.
+        settings: of `Adversarial`.
 
     Raises:
         ValueError: a size that the network cannot take, or a setting out of its range.
@@ -58,22 +55,12 @@ class GAN(Adversarial):
         channels: int,
         dense: int,
         hidden: Sequence[int],
-        latent_dim: int,
-        latent: str,
-        objective: str,
-        penalty_weight: float,
-        n_critic: int,
         norm: str,
         generator_norm: str,
+        **settings: Any,
     ) -> None:
-        super().__init__(
-            spec,
-            latent_dim=latent_dim,
-            latent=latent,
-            objective=objective,
-            penalty_weight=penalty_weight,
-            n_critic=n_critic,
-        )
+        super().__init__(spec, **settings)
+        latent_dim = self.latent_dim
         check_choice("network", network, NETWORKS)
         check_choice("norm", norm, NORM_CHOICES)
         check_choice("generator_norm", generator_norm, GENERATOR_NORM_CHOICES)

@@ -5,6 +5,8 @@
 [3] Lim & Ye 2017, "Geometric GAN", arXiv:1705.02894.
 [4] Miyato et al. 2018, "Spectral Normalization for Generative Adversarial Networks", arXiv:1802.05957.
 [5] Gulrajani et al. 2017, "Improved Training of Wasserstein GANs", arXiv:1704.00028.
+[6] Mescheder et al. 2018, "Which Training Methods for GANs do actually Converge?", arXiv:1801.04406.
+[7] Donahue et al. 2017, "Adversarial Feature Learning", arXiv:1605.09782.
 
 `real` and `fake` are the outputs [B] of the discriminator's last, linear layer for images and for the
 generator's. In [1] its probability that an image is real is the sigmoid of that.
@@ -33,6 +35,7 @@ class Objective:
         penalised: `gradient_penalty` joins the discriminator's.
         saturation: mean logged outputs (real, fake) beyond which the discriminator has won and teaches
             nothing; None where it may go on as far as it can.
+        mirrored: output [B] -> the output that says the opposite of it as surely, [B].
     """
 
     discriminator: Callable[[Tensor, Tensor], Tensor]
@@ -40,6 +43,14 @@ class Objective:
     probability: bool
     penalised: bool
     saturation: tuple[float, float] | None
+    mirrored: Callable[[Tensor], Tensor] = torch.neg
+
+    def encoder(self, real: Tensor) -> Tensor:
+        """real [B] -> scalar: what an encoder minimises, whose pairs (x, E(x)) are the real ones.
+
+        It wants them taken for fake as much as the generator wants its own taken for real [7].
+        """
+        return self.generator(self.mirrored(real))
 
     def logged(self, output: Tensor) -> Tensor:
         """[B] -> scalar: the mean probability of being real, or the mean output without one."""
@@ -86,6 +97,11 @@ def minus_mean(fake: Tensor) -> Tensor:
     return -fake.mean()
 
 
+def one_minus(output: Tensor) -> Tensor:
+    """The opposite of an output where 1 is real and 0 fake."""
+    return 1 - output
+
+
 def gradient_penalty(
     discriminator: nn.Module, real: Tensor | Sequence[Tensor], fake: Tensor | Sequence[Tensor]
 ) -> Tensor:
@@ -103,19 +119,33 @@ def gradient_penalty(
     pairs = list(zip(*((part,) if isinstance(part, Tensor) else part for part in (real, fake)), strict=True))
     first = pairs[0][0]
     e = torch.rand(len(first), 1, 1, 1, dtype=dtype, device=first.device)
-    shown, moving = [], []
-    for a, b in pairs:
-        if a.is_floating_point():
-            between = torch.lerp(b.to(dtype), a.to(dtype), e.view(-1, *[1] * (a.ndim - 1)))
-            moving.append(between.detach().requires_grad_())
-            shown.append(moving[-1])
-        else:
-            shown.append(a)
-    with torch.autocast(first.device.type, enabled=False):
+    between = [
+        torch.lerp(b.to(dtype), a.to(dtype), e.view(-1, *[1] * (a.ndim - 1))) if a.is_floating_point() else a
+        for a, b in pairs
+    ]
+    return (_slopes(discriminator, between).norm(dim=1) - 1).square().mean()
+
+
+def zero_centred_penalty(discriminator: nn.Module, real: Sequence[Tensor]) -> Tensor:
+    """E |grad D(x)|^2 at real images, twice R1 without its weight, [6] equation 9; precision as above.
+
+    Args:
+        discriminator: what it is shown, [B, ...] each -> [B].
+        real: what it is shown of real images.
+    """
+    dtype = next(discriminator.parameters()).dtype
+    shown = [part.to(dtype) if part.is_floating_point() else part for part in real]
+    return _slopes(discriminator, shown).square().sum(1).mean()
+
+
+def _slopes(discriminator: nn.Module, shown: Sequence[Tensor]) -> Tensor:
+    """The gradient of each output by all floating numbers of its example: [B, numbers]."""
+    shown = [part.detach().requires_grad_() if part.is_floating_point() else part for part in shown]
+    moving = [part for part in shown if part.requires_grad]
+    with torch.autocast(shown[0].device.type, enabled=False):
         output = discriminator(*shown)
         gradients = torch.autograd.grad(output.sum(), moving, create_graph=True)
-        gradient = torch.cat([part.flatten(1) for part in gradients], dim=1)
-        return (gradient.norm(dim=1) - 1).square().mean()
+        return torch.cat([part.flatten(1) for part in gradients], dim=1)
 
 
 #: The objectives by name. Probabilities saturate at 0 and 1, and so do least squares, whose best
@@ -123,7 +153,7 @@ def gradient_penalty(
 OBJECTIVES: dict[str, Objective] = {
     "minimax": Objective(cross_entropy, minimax, True, False, (0.99, 0.01)),
     "nonsaturating": Objective(cross_entropy, nonsaturating, True, False, (0.99, 0.01)),
-    "lsgan": Objective(least_squares, least_squares_generator, False, False, (0.99, 0.01)),
+    "lsgan": Objective(least_squares, least_squares_generator, False, False, (0.99, 0.01), one_minus),
     "hinge": Objective(hinge, minus_mean, False, False, (1.5, -1.5)),
     "wgan_gp": Objective(wasserstein, minus_mean, False, True, None),
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gentrain.api import compose_train
+from gentrain.building import settings_of
 from gentrain.contracts import Batch, DataSpec, HasLikelihood, ImagesToLatents
 from gentrain.models.adversarial.adversarial import COLLAPSED
 from gentrain.models.adversarial.gan import GAN
@@ -43,6 +43,9 @@ def gan(spec: DataSpec = DIGITS, **settings: Any) -> GAN:
         "objective": "nonsaturating",
         "penalty_weight": 10.0,
         "n_critic": 1,
+        "augment": [],
+        "r1_weight": 0.0,
+        "r1_every": 16,
         "norm": "auto",
         "generator_norm": "auto",
     }
@@ -563,8 +566,7 @@ def test_the_defaults_are_the_papers() -> None:
         assert list(config.optim[player].betas) == [0.5, 0.999]
     assert (config.train.batch_size, config.model.latent_dim) == (128, 100)
     assert config.model.objective == "nonsaturating"
-    settings = set(inspect.signature(GAN).parameters) - {"spec"}
-    assert settings == set(config.model) - {"_target_"}
+    assert set(settings_of(GAN, 1)) == set(config.model) - {"_target_"}
 
 
 # Precision, copies
