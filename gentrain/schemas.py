@@ -341,6 +341,38 @@ class ExportConfig(CheckpointConfig):
 
 
 @dataclass
+class QuizConfig(CheckpointConfig):
+    """`gentrain quiz`: which is fake?"""
+
+    # As elsewhere; or two, [a,b], against each other.
+    ckpt: str = knob("latest", path=True)
+    # Where the data lie now.
+    dataset: DatasetPlace = field(default_factory=DatasetPlace)
+    # Questions that count.
+    n: int = knob(20, at_least=1, at_most=1000)
+    # Questions before them, which say at once what was right; none between two models.
+    practice: int = knob(4, at_least=0, at_most=100)
+    # Seconds after which the pictures of a question are covered. None: never. The page lets one choose.
+    seconds: Optional[float] = knob(5.0, above=0, at_most=3600)
+    # What is shown to begin with: pairs of a real and a fake picture, or single ones.
+    show: str = knob("pairs", one_of=("pairs", "single"))
+    # What is asked to begin with: which is fake, or which is real.
+    question: str = knob("fake", one_of=("fake", "real"))
+    # How much noise, relative to training: as in `gentrain sample`.
+    temperature: float = knob(1.0, above=0)
+    # Instead of a model: a folder (or a zip) of real pictures, and one of fakes.
+    real: Optional[str] = knob(None, path=True)
+    # The fakes.
+    fake: Optional[str] = knob(None, path=True)
+    # Pixels of a side to which pictures of folders are brought, where all of them are larger.
+    image_size: int = knob(128, at_least=8, at_most=1024)
+    # Files of answers that people downloaded from a quiz, [a.json,b.json]: they are put together.
+    results: Optional[str] = knob(None, path=True)
+    # An .html; of results a .json. None: quiz.html in the run folder, and of results no file.
+    out: Optional[str] = knob(None, path=True)
+
+
+@dataclass
 class ListConfig:
     """`gentrain list`."""
 
@@ -359,5 +391,6 @@ SCHEMAS: dict[str, type] = {
     "complete": CompleteConfig,
     "encode": EncodeConfig,
     "export": ExportConfig,
+    "quiz": QuizConfig,
     "list": ListConfig,
 }

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from gentrain.api import Loaded
-from gentrain.files import check_folder, numbered, writing
+from gentrain.files import check_folder, numbered, write_text, writing
 from gentrain.images import check_out, draw_png
 
 #: What to type to have the file in another place.
@@ -26,7 +26,7 @@ class Output:
 
     Args:
         config: of the command, with `out`.
-        loaded: the model.
+        loaded: the model; None where there is none, or several.
         default: the name.
         suffixes: how the name may end.
 
@@ -35,14 +35,16 @@ class Output:
         Fault: the disk is full.
     """
 
-    def __init__(self, config: DictConfig, loaded: Loaded, default: str, suffixes: tuple[str, ...]) -> None:
+    def __init__(
+        self, config: DictConfig, loaded: Loaded | None, default: str, suffixes: tuple[str, ...]
+    ) -> None:
         self._typed = config.out is not None
         self._how = ""
         if self._typed:
             self.path = Path(config.out).expanduser()
             check_out(self.path, suffixes)
         else:
-            self.path = (loaded.run.folder if loaded.run else Path()) / default
+            self.path = (loaded.run.folder if loaded and loaded.run else Path()) / default
             check_folder(self.path.absolute().parent, str(self.path), ELSEWHERE)
 
     def png(self, picture: Tensor) -> None:
@@ -65,6 +67,14 @@ class Output:
                 np.savez_compressed(file, **arrays)
 
         self._write(fill)
+
+    def text(self, content: str) -> None:
+        """Write text in UTF-8.
+
+        Raises:
+            UserError, Fault: as `files.unwritable` says.
+        """
+        self._write(lambda file: write_text(file, content))
 
     def _write(self, fill: Callable[[Path], None]) -> None:
         if self._typed:

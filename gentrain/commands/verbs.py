@@ -128,6 +128,17 @@ VERBS = {
         ),
         needs=("GenerativeModel",),
     ),
+    "quiz": Verb(
+        "write a page that asks which picture is fake",
+        (
+            "gentrain quiz n=20 out=quiz.html",
+            "gentrain quiz ckpt=outputs/vae-digits/latest show=single seconds=null",
+            "gentrain quiz ckpt=[outputs/vae-digits/latest,outputs/gan-digits/latest]",
+            "gentrain quiz real=~/photos fake=~/drawn",
+            "gentrain quiz results=[a.json,b.json]",
+        ),
+        needs=("Samples",),
+    ),
     "list": Verb(
         "show models, what each can do, and data sets",
         ("gentrain list",),
