@@ -17,6 +17,9 @@ from gentrain.errors import UserError
 from gentrain.images import grid
 from gentrain.schemas import InterpolateConfig
 
+#: How a file ends in which the walks are shown step by step, all rows at once.
+FILMS = (".gif", ".webp")
+
 
 def run(asked: Asked) -> None:
     """Walk between latents drawn from the prior, or those of images, pair by pair.
@@ -30,8 +33,10 @@ def run(asked: Asked) -> None:
     config = conform(InterpolateConfig, config)
     loaded = open_model(config)
     model = capable(loaded, LatentsToImages, "interpolate")
-    out = Output(config, loaded, "interpolations.png", (".png",))
+    out = Output(config, loaded, "interpolations.png", (".png", *FILMS))
     then = next_command(loaded.model, ckpt_argument(loaded), "encode", "sample", config=config)
+    if config.plane and out.path.suffix in FILMS:
+        raise UserError("plane=true is one picture; give out=FILE.png")
     if config.plane and config.images is not None:
         raise UserError("plane=true shows all latents, images= some of them; give one")
     one = given(config, loaded, typed)
@@ -70,7 +75,12 @@ def run(asked: Asked) -> None:
         rows = [between(a, b, weights) for a, b in zip(ends[::2], ends[1::2], strict=True)]
         y = None if y is None else y.repeat_interleave(config.columns, 0)
         images = model.latents_to_images(torch.cat(rows), condition=y)
-    out.png(grid(images, loaded.model.spec.levels, columns=config.columns))
+    levels = loaded.model.spec.levels
+    if out.path.suffix in FILMS:
+        walks = images.unflatten(0, (len(rows), config.columns))  # [rows, columns, C, H, W]
+        out.animation([grid(step, levels) for step in walks.unbind(1)])
+    else:
+        out.png(grid(images, levels, columns=config.columns))
     print(out.wrote(f"{len(rows)} rows between {what}"))
     print(f"next    {then}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gentrain.api import Loaded
 from gentrain.files import check_folder, numbered, write_text, writing
-from gentrain.images import check_out, draw_png
+from gentrain.images import as_image, check_out, draw_png, save_animation
 
 #: What to type to have the file in another place.
 ELSEWHERE = "out=FILE"
@@ -54,6 +54,17 @@ class Output:
             UserError, Fault: as `files.unwritable` says.
         """
         self._write(lambda file: draw_png(picture, file))
+
+    def animation(self, pictures: Sequence[Tensor]) -> None:
+        """Write pictures, uint8 [1 or 3, height, width] each, one after the other and back: .gif or .webp.
+
+        Raises:
+            UserError, Fault: as `files.unwritable` says.
+        """
+        frames = [as_image(picture) for picture in pictures]
+        frames += frames[-2:0:-1]
+        kind = self.path.suffix.removeprefix(".").upper()
+        self._write(lambda file: save_animation(frames, file, kind, last=150))
 
     def npz(self, **arrays: Any) -> None:
         """Write arrays, compressed.

@@ -28,7 +28,7 @@ from gentrain.errors import UserError
 from gentrain.explain import plain_key
 from gentrain.images import to_display
 from gentrain.metrics.nearest import nearest
-from gentrain.pages.page import LARGEST, check_size
+from gentrain.pages.page import check_size
 from gentrain.pages.quiz import Nearest, Pair, Quiz, quiz_page
 from gentrain.schemas import QuizConfig
 
@@ -230,9 +230,8 @@ def write(out: Output, quiz: Quiz, config: DictConfig) -> None:
         UserError: it would be too large.
     """
     page = quiz_page(quiz)
-    fewer = max(1, int(0.9 * config.n * LARGEST / len(page)))
     smaller = ", or a smaller image_size" if config.real is not None else ""
-    check_size(page, f"n={fewer} gives a smaller one{smaller}")
+    check_size(page, lambda part: f"n={max(1, int(0.9 * part * config.n))} gives a smaller one{smaller}")
     out.text(page)
     scored = len(quiz.pairs) - quiz.practice
     practice = f" after {quiz.practice} for practice" if quiz.practice else ""

@@ -88,6 +88,7 @@ VERBS = {
         (
             "gentrain interpolate",
             "gentrain interpolate images=0,1,2,3 columns=12",
+            "gentrain interpolate columns=24 out=walk.gif",
         ),
         needs=("LatentsToImages",),
     ),
@@ -138,6 +139,16 @@ VERBS = {
             "gentrain quiz results=[a.json,b.json]",
         ),
         needs=("Samples",),
+    ),
+    "report": Verb(
+        "write a page of a run, or of several beside one another",
+        (
+            "gentrain report ckpt=latest",
+            "gentrain report ckpt=latest animation=true",
+            "gentrain report ckpt=[outputs/runs/a,outputs/runs/b] out=compared.html",
+            "gentrain report ckpt=outputs/sweeps/2026-01-31_12-00-00",
+        ),
+        needs=("GenerativeModel",),
     ),
     "list": Verb(
         "show models, what each can do, and data sets",

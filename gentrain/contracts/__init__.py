@@ -25,7 +25,7 @@ from gentrain.contracts.condition import (
 )
 from gentrain.contracts.data import Batch, DataSpec
 from gentrain.contracts.latents import ImagesToLatents, Invertible, LatentsToImages
-from gentrain.contracts.model import GenerativeModel, Loss, Merit, Turn
+from gentrain.contracts.model import GenerativeModel, Landmark, Loss, Merit, Turn
 
 __all__ = [
     "Attributes",
@@ -41,6 +41,7 @@ __all__ = [
     "ImagesToLatents",
     "Invertible",
     "Label",
+    "Landmark",
     "LatentsToImages",
     "LikelihoodKind",
     "Loss",

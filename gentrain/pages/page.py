@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,20 +32,20 @@ def rendered(template: str, **values: Any) -> str:
     return environment.get_template(f"{template}.html.jinja").render(version=__version__, **values)
 
 
-def check_size(page: str, remedy: str) -> None:
+def check_size(page: str, remedy: Callable[[float], str]) -> None:
     """Refuse a page that is too large to be opened or sent.
 
     Args:
         page: its text.
-        remedy: what to type for a smaller one.
+        remedy: what to type for one of so many times its size, below 1.
 
     Raises:
         UserError: it is above `LARGEST` bytes.
     """
     size = len(page.encode("utf-8", "surrogatepass"))
     if size > LARGEST:
-        largest = LARGEST // 10**6
-        raise UserError(f"the page would be {size / 1e6:.0f} MB, more than {largest} MB; {remedy}")
+        found = f"the page would be {size / 1e6:.0f} MB, more than {LARGEST // 10**6} MB"
+        raise UserError(f"{found}; {remedy(LARGEST / size)}")
 
 
 def data_uri(content: bytes, kind: str = "image/png") -> str:
