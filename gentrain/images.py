@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -54,14 +55,19 @@ def grid(x: Tensor, levels: int, columns: int | None = None) -> Tensor:
     return functional.pad(tiled, (0, _GAP, 0, _GAP), value=128)
 
 
+def as_image(picture: Tensor) -> Image.Image:
+    """uint8 [1 or 3, height, width] as PIL has it."""
+    array = picture.permute(1, 2, 0).numpy()  # [height, width, 1 or 3]
+    return Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
+
+
 def draw_png(picture: Tensor, path: Path) -> None:
     """Write uint8 [1 or 3, height, width] to `path` as a PNG, whatever its name.
 
     Raises:
         OSError: it cannot be written.
     """
-    array = picture.permute(1, 2, 0).numpy()  # [height, width, 1 or 3]
-    Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array).save(path, format="PNG")
+    as_image(picture).save(path, format="PNG")
 
 
 def save_png(picture: Tensor, path: Path) -> None:
@@ -73,6 +79,27 @@ def save_png(picture: Tensor, path: Path) -> None:
     """
     with writing(path) as temporary:
         draw_png(picture, temporary)
+
+
+def save_animation(
+    frames: Sequence[Image.Image], path: Path, kind: str, milliseconds: int = 150, last: int = 1000
+) -> None:
+    """Pictures one after the other, over and over.
+
+    Args:
+        frames: at least two, of one size.
+        path: where to write, whatever its name.
+        kind: GIF or WEBP; both without loss, but for the 256 colours of a GIF.
+        milliseconds: that each is shown.
+        last: milliseconds that the last is.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    first, *rest = (frame.convert("RGB") for frame in frames)
+    more = {"lossless": True} if kind == "WEBP" else {}
+    times = [milliseconds] * len(rest) + [last]
+    first.save(path, format=kind, save_all=True, append_images=rest, duration=times, loop=0, **more)
 
 
 def check_out(out: Path, suffixes: tuple[str, ...]) -> None:

@@ -11,13 +11,11 @@ from running import TESTS
 
 from gentrain.arguments import prepared
 from gentrain.composing import composed
-from gentrain.config import conform, options
+from gentrain.config import conform, options, path_keys
 from gentrain.contracts import capabilities, latents
 from gentrain.schemas import SCHEMAS
 
 ROOT = TESTS.parent
-#: Keys whose values are paths, which may hold what the parser of overrides does not know.
-PATHS = ("images", "ckpt", "out", "known", "resume", "init", "run_dir", "dataset.root")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text() for page in PAGES}
 
@@ -62,7 +60,7 @@ def test_commands_can_be_typed(name: str, words: list[str]) -> None:
     overrides = [word for word in rest if not word.startswith("-")]
     if "-m" in rest:  # the first job of a sweep
         overrides = [re.sub(r"=([^,\[]*),.*", r"=\1", override) for override in overrides]
-    overrides = [prepared(override, PATHS, sweep=False) for override in overrides]
+    overrides = [prepared(override, path_keys(verb), sweep=False) for override in overrides]
     conform(SCHEMAS[verb], composed(verb, overrides, []))
 
 

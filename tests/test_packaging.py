@@ -166,6 +166,10 @@ def test_training_from_the_wheel(installed: Path, tmp_path: Path) -> None:
     assert "next    gentrain sample" in trained
     run(command, "sample", "n=4", cwd=tmp_path)
     assert len(list(tmp_path.glob("outputs/vae_mlp-digits/2*/samples.png"))) == 1
+    assert "3 questions" in run(command, "quiz", "n=3", "out=quiz.html", cwd=tmp_path), (
+        "templates travel along"
+    )
+    assert "Which is fake?" in (tmp_path / "quiz.html").read_text()
 
 
 def test_configs_of_ones_own_with_the_wheel(installed: Path, tmp_path: Path) -> None:

@@ -92,7 +92,10 @@ def numbered_latents(
 def between_latents(
     model: LatentsToImages, loaded: Loaded, config: DictConfig, out: Output, one: Tensor | None
 ) -> list[str]:
-    """Write plus, minus, the decoded mean(plus) - mean(minus) with its surroundings, and the pixels' [1].
+    """Write plus, minus, each group's mean, the decoded mean(plus) - mean(minus) with its surroundings, and
+    the pixels' [1].
+
+    Of each group the decoded mean of its latents stands above the mean of its images.
 
     Raises:
         UserError: a number that no latent has.
@@ -109,11 +112,18 @@ def between_latents(
     rows = [images[group] for group in (*plus, *minus)]
     pixels = combined(images.float(), plus, minus)[None]
     result = model.latents_to_images(around, condition=same_for_all(loaded, len(around), one))
-    rows += [result, to_pixels(pixels, levels)]
+    together = [*plus, *minus]
+    z_means = torch.stack([z[group].mean(0) for group in together])  # [groups, D]
+    x_means = torch.stack([images[group].float().mean(0) for group in together])  # [groups, C, H, W]
+    rows += [model.latents_to_images(z_means, condition=same_for_all(loaded, len(z_means), one))]
+    rows += [to_pixels(x_means, levels), result, to_pixels(pixels, levels)]
     out.png(stacked(rows, loaded.model.spec))
     above = f"{len(plus)} of plus, {len(minus)} of minus" if minus else f"{len(plus)} of plus"
     return [
-        out.wrote(f"rows: {above}, the result and {len(noise)} around it, the same with pixels"),
+        out.wrote(
+            f"rows: {above}, the mean latent of each, the mean of its pixels, the result and "
+            f"{len(noise)} around it, the same with pixels"
+        ),
         f"next    {next_command(loaded.model, ckpt_argument(loaded), 'interpolate', config=config)}",
     ]
 

@@ -19,6 +19,9 @@ from gentrain.errors import UserError, did_you_mean
 from gentrain.schemas import InterpolateConfig
 from gentrain.showing import sheet
 
+#: How a file ends in which the walks are shown step by step, all rows at once.
+FILMS = (".gif", ".webp")
+
 
 def run(asked: Asked) -> None:
     """Walk between latents drawn from the prior, or those of images, pair by pair.
@@ -32,8 +35,10 @@ def run(asked: Asked) -> None:
     config = conform(InterpolateConfig, config)
     loaded = open_model(config)
     model = capable(loaded, LatentsToImages, "interpolate")
-    out = Output(config, loaded, "interpolations.png", (".png",))
+    out = Output(config, loaded, "interpolations.png", (".png", *FILMS))
     then = next_command(loaded.model, ckpt_argument(loaded), "encode", "sample", config=config)
+    if config.plane and out.path.suffix in FILMS:
+        raise UserError("plane=true is one picture; give out=FILE.png")
     if config.plane and config.images is not None:
         raise UserError("plane=true shows all latents, images= some of them; give one")
     if config.code is not None and (config.plane or config.images is not None):
@@ -79,7 +84,12 @@ def run(asked: Asked) -> None:
         rows = [between(a, b, weights) for a, b in zip(ends[::2], ends[1::2], strict=True)]
         y = None if y is None else y.repeat_interleave(config.columns, 0)
         images = model.latents_to_images(torch.cat(rows), condition=y)
-    out.png(sheet(images, loaded.model.spec, columns=config.columns))
+    spec = loaded.model.spec
+    if out.path.suffix in FILMS:
+        walks = images.unflatten(0, (len(rows), config.columns))  # [rows, columns, C, H, W]
+        out.animation([sheet(step, spec) for step in walks.unbind(1)])
+    else:
+        out.png(sheet(images, spec, columns=config.columns))
     print(out.wrote(f"{len(rows)} rows between {what}"))
     print(f"next    {then}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ from torch import Tensor
 from gentrain import sounds
 from gentrain.api import Loaded
 from gentrain.contracts import DataSpec
-from gentrain.files import check_folder, numbered, writing
-from gentrain.images import check_out, draw_png, save_png
+from gentrain.files import check_folder, numbered, write_text, writing
+from gentrain.images import as_image, check_out, draw_png, save_animation, save_png
 
 #: What to type to have the file in another place.
 ELSEWHERE = "out=FILE"
@@ -28,7 +28,7 @@ class Output:
 
     Args:
         config: of the command, with `out`.
-        loaded: the model.
+        loaded: the model; None where there is none, or several.
         default: the name.
         suffixes: how the name may end.
 
@@ -37,14 +37,16 @@ class Output:
         Fault: the disk is full.
     """
 
-    def __init__(self, config: DictConfig, loaded: Loaded, default: str, suffixes: tuple[str, ...]) -> None:
+    def __init__(
+        self, config: DictConfig, loaded: Loaded | None, default: str, suffixes: tuple[str, ...]
+    ) -> None:
         self._typed = config.out is not None
         self._how = ""
         if self._typed:
             self.path = Path(config.out).expanduser()
             check_out(self.path, suffixes)
         else:
-            self.path = (loaded.run.folder if loaded.run else Path()) / default
+            self.path = (loaded.run.folder if loaded and loaded.run else Path()) / default
             check_folder(self.path.absolute().parent, str(self.path), ELSEWHERE)
 
     def png(self, picture: Tensor) -> None:
@@ -69,6 +71,17 @@ class Output:
         self._write(fill)
         save_png(sounds.sheet(x, spec), self.path.with_suffix(".png"))
 
+    def animation(self, pictures: Sequence[Tensor]) -> None:
+        """Write pictures, uint8 [1 or 3, height, width] each, one after the other and back: .gif or .webp.
+
+        Raises:
+            UserError, Fault: as `files.unwritable` says.
+        """
+        frames = [as_image(picture) for picture in pictures]
+        frames += frames[-2:0:-1]
+        kind = self.path.suffix.removeprefix(".").upper()
+        self._write(lambda file: save_animation(frames, file, kind, last=150))
+
     def npz(self, **arrays: Any) -> None:
         """Write arrays, compressed.
 
@@ -81,6 +94,14 @@ class Output:
                 np.savez_compressed(file, **arrays)
 
         self._write(fill)
+
+    def text(self, content: str) -> None:
+        """Write text in UTF-8.
+
+        Raises:
+            UserError, Fault: as `files.unwritable` says.
+        """
+        self._write(lambda file: write_text(file, content))
 
     def _write(self, fill: Callable[[Path], None]) -> None:
         if self._typed:

@@ -120,6 +120,8 @@ def settle(asked: Asked, base: Path | None = None) -> Settled:
     config = beginning.config
     device = pick_device(config.device, distributed.local_rank())
     precision = pick_precision(config.precision, device)
+    if type(beginning) is New:
+        config.made.machine = provenance.machine(device)
     if config.train.cuda_graph:
         cuda_graph.check_run(device, precision.name, distributed.launched_size(), config.train.compile)
     return Settled(beginning, asked.typed, device, precision, restarted is not None)

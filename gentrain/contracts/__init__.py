@@ -33,7 +33,7 @@ from gentrain.contracts.latents import (
     MixesConditions,
     StandingStatistics,
 )
-from gentrain.contracts.model import GenerativeModel, Loss, Merit, Turn
+from gentrain.contracts.model import GenerativeModel, Landmark, Loss, Merit, Turn
 
 __all__ = [
     "Attributes",
@@ -51,6 +51,7 @@ __all__ = [
     "ImagesToLatents",
     "Invertible",
     "Label",
+    "Landmark",
     "LatentsToImages",
     "LikelihoodKind",
     "Loss",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +69,23 @@ class Turn:
         return list(seen.values())
 
 
+class Landmark(NamedTuple):
+    """A value of a logged figure that means something: the optimum of a game, say.
+
+    figure: as in metrics.jsonl, `loss/<turn>/<term>`.
+    value: of the figure times `sign`.
+    words: what it means.
+    title: what to call the figure times `sign`; None: its own name.
+    sign: 1 or -1.
+    """
+
+    figure: str
+    value: float
+    words: str
+    title: str | None = None
+    sign: int = 1
+
+
 class GenerativeModel(nn.Module, ABC):
     """What the trainer and the commands know of a model.
 
@@ -124,6 +141,10 @@ class GenerativeModel(nn.Module, ABC):
         Asked with every log line; `figures` are those of the line (`loss/<turn>/<term>`,
         `grad_norm/<turn>`, ...). A warning is shown once per session.
         """
+        return []
+
+    def landmarks(self) -> list[Landmark]:
+        """Values of logged figures that a report is to mark; none by default."""
         return []
 
     def examine(self, batch: Batch) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from gentrain.contracts import DataSpec
 from gentrain.data.archive import is_image, open_archive, read_file
 from gentrain.data.decoding import BadImage, decode_image
+from gentrain.data.draws import permutation
 from gentrain.errors import UserError
 
 #: Images that are taken from a folder at most.
@@ -46,6 +47,34 @@ def read_images(path: Path, spec: DataSpec) -> Tensor:
             raise UserError(f"{name} cannot be read: {error}") from error
     pixels = np.stack(arrays).astype(np.float32) * ((spec.levels - 1) / 255)
     return torch.from_numpy(np.rint(pixels).astype(np.uint8))
+
+
+def drawn_images(path: Path, key: str, n: int, *seed: int | str) -> list[tuple[str, bytes]]:
+    """`n` image files of a folder or zip, drawn from `seed` without looking: their names and bytes.
+
+    Args:
+        path: a folder or a zip.
+        key: what messages call it.
+        n: how many, each another.
+        seed: of the draw.
+
+    Raises:
+        UserError: no folder, fewer images than `n`, or one that cannot be read.
+    """
+    if not path.exists():
+        raise UserError(f"{key}={path}: there is no such folder")
+    with open_archive(path, key) as archive:
+        files = [file for file in archive.files if is_image(file.name)]
+        if len(files) < n:
+            raise UserError(f"{key}={path} holds {len(files):,} images, and {n:,} are wanted")
+        found = []
+        for number in permutation(len(files), *seed)[:n].tolist():
+            name = files[number].name
+            try:
+                found.append((f"{key}={path}: {archive.path(name)}", archive.read(name)))
+            except (BadImage, OSError) as error:
+                raise UserError(f"{key}={path}: {name} cannot be read: {error}") from error
+    return found
 
 
 def _files(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:

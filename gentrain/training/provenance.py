@@ -24,6 +24,13 @@ def hardware(device: torch.device) -> str:
     return f"{processor()}, {os.cpu_count()} cores, {threads} thread{'s' if threads > 1 else ''}"
 
 
+def machine(device: torch.device) -> str:
+    """What a run is trained on, whatever its threads: a GPU's name, or the processor with its cores."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{processor()}, {os.cpu_count()} cores"
+
+
 def processor() -> str:
     """The processor's name."""
     try:

@@ -97,6 +97,8 @@ def test_a_difference_of_means(
     expected = [
         images[[3, 8, 12, 3]],
         images[[5, 9]],
+        model.latents_to_images(torch.stack([z[[3, 8, 12, 3]].mean(0), z[[5, 9]].mean(0)])),
+        torch.stack([images[group].float().mean(0) for group in ([3, 8, 12, 3], [5, 9])]).round().byte(),
         result.repeat(5, 1, 1, 1),
         mean.round().clamp(0, 16).to(torch.uint8)[None],
     ]
@@ -107,18 +109,18 @@ def test_a_difference_of_means(
 def test_around_the_result(gentrain: Callable[..., Ended], trained: SimpleNamespace) -> None:
     """The result comes first, what surrounds it differs, more so with more noise; the seed decides."""
 
-    def third(*typed: str) -> list[Tensor]:
+    def fifth(*typed: str) -> list[Tensor]:
         done = gentrain("arithmetic", "plus=[3]", "minus=[5]", "ckpt=mlp", "out=x.png", *typed)
         assert done.status == 0, done.err
-        row = rows_of(Path("x.png"))[2]
+        row = rows_of(Path("x.png"))[4]
         return [row[:, i * PITCH : (i + 1) * PITCH].float() for i in range(8)]
 
-    none, little, much = third("noise=0"), third("noise=0.25"), third("noise=2")
+    none, little, much = fifth("noise=0"), fifth("noise=0.25"), fifth("noise=2")
     assert all(torch.equal(tile[:, 2:], none[0][:, 2:]) for tile in none)
     assert torch.equal(little[0], none[0])
     apart = [sum(float((tile - tiles[0]).abs().mean()) for tile in tiles[1:]) for tiles in (little, much)]
     assert 0 < apart[0] < apart[1]
-    assert all(map(torch.equal, little, third("noise=0.25")))
+    assert all(map(torch.equal, little, fifth("noise=0.25")))
 
 
 def test_groups_are_averaged_each(gentrain: Callable[..., Ended], trained: SimpleNamespace) -> None:
@@ -130,8 +132,11 @@ def test_groups_are_averaged_each(gentrain: Callable[..., Ended], trained: Simpl
     model: Any = package.load(trained.conv)
     expected = grid(model.latents_to_images(target[None]), 17)[0]
     rows = rows_of(Path("x.png"))
-    assert len(rows) == 6
-    assert torch.equal(rows[4][:, : PITCH + 2], expected)
+    assert len(rows) == 8
+    assert torch.equal(rows[6][:, : PITCH + 2], expected)
+    singles = torch.stack([z[[3, 8]].mean(0), z[12], z[5], z[[9, 1, 2]].mean(0)])
+    means = grid(model.latents_to_images(singles), 17, columns=4)[0]
+    assert torch.equal(rows[4], means[: PITCH + 2][:, : rows[4].shape[1]]), "each group's mean, in order"
     assert (rows[1][:, PITCH + 2 :] == 128).all(), "nothing beside the group of one"
 
 
@@ -139,9 +144,9 @@ def test_plus_alone(gentrain: Callable[..., Ended], trained: SimpleNamespace) ->
     assert gentrain("arithmetic", "plus=[7]", "noise=0", "out=x.png").status == 0
     assert gentrain("arithmetic", "plus=[7]", "minus=[]", "noise=0", "out=y.png").status == 0
     rows = rows_of(Path("x.png"))
-    assert len(rows) == 3
-    assert torch.equal(rows[0][:, : PITCH + 2], rows[1][:, : PITCH + 2]), "the mean of one is that one"
-    assert torch.equal(rows[0], rows[2])
+    assert len(rows) == 5
+    for row in rows[1:]:
+        assert torch.equal(rows[0][:, : PITCH + 2], row[:, : PITCH + 2]), "the mean of one is that one"
     assert torch.equal(shown(Path("x.png")), shown(Path("y.png")))
 
 

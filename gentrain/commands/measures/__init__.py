@@ -21,6 +21,10 @@ METRICS = {
 }
 
 
+#: What each figure of a metric means, in a sentence.
+MEANS = {figure: words for metric in METRICS.values() for figure, words in metric.means.items()}
+
+
 def chosen(loaded: Loaded, named: Any) -> list[str]:
     """The metrics that `metrics=` names, each once; without it, those that need no more than the model.
 

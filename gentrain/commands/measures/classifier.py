@@ -144,4 +144,14 @@ def histogram(names: Sequence[str], counts: Sequence[int], most: int = 20) -> st
     )
 
 
-METRIC = Metric(measure, Samples, "samples", labelled=True)
+METRIC = Metric(
+    measure,
+    Samples,
+    "samples",
+    labelled=True,
+    means={
+        "entropy": "How evenly the samples fall on the labels that a classifier sees, in nats: the data's "
+        "own is best, far less means that the model leaves some out.",
+        "confidence": "How sure the classifier is of the samples, 0 to 1: as sure as of test images is best.",
+    },
+)

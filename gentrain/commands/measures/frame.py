@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import DictConfig
@@ -33,6 +33,7 @@ class Metric:
         that has what is needed may refuse, too.
     labelled: whether the data must have labels.
     asked: whether it is measured only where `metrics` names it.
+    means: {figure: what it means, in a sentence}.
     """
 
     measure: Callable[[Loaded, DictConfig], Measured]
@@ -41,6 +42,7 @@ class Metric:
     why: tuple[str, ...] = ()
     labelled: bool = False
     asked: bool = True
+    means: Mapping[str, str] = field(default_factory=dict)
 
     def lack(self, model: GenerativeModel) -> str | None:
         """Why `model` cannot have this metric; None where it can."""

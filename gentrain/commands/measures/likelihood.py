@@ -53,4 +53,15 @@ def measure(loaded: Loaded, config: DictConfig) -> Measured:
     )
 
 
-METRIC = Metric(measure, HasLikelihood, "likelihood", why=("eval",), asked=False)
+METRIC = Metric(
+    measure,
+    HasLikelihood,
+    "likelihood",
+    why=("eval",),
+    asked=False,
+    means={
+        "nats": "How surprised the model is by an image, -log p(x) in nats: lower is better; only figures of "
+        "the same images, levels and binarisation can be compared.",
+        "bits_per_dim": "The same in bits for each pixel value: what a coder with this model would need.",
+    },
+)

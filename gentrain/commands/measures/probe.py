@@ -85,4 +85,14 @@ def measure(loaded: Loaded, config: DictConfig) -> Measured:
     )
 
 
-METRIC = Metric(measure, ImagesToLatents, "latents of images alone", why=("probe", "encode"), labelled=True)
+METRIC = Metric(
+    measure,
+    ImagesToLatents,
+    "latents of images alone",
+    why=("probe", "encode"),
+    labelled=True,
+    means={
+        "latents_accuracy": "The share of test images whose label a linear classifier finds in the latents.",
+        "pixels_accuracy": "The same in the pixels: what the latents are to be held against.",
+    },
+)

@@ -37,4 +37,12 @@ def measure(loaded: Loaded, config: DictConfig) -> Measured:
     )
 
 
-METRIC = Metric(measure, Reconstructs, "reconstructions")
+METRIC = Metric(
+    measure,
+    Reconstructs,
+    "reconstructions",
+    means={
+        "mse": "How far reconstructions are from their images, mean square per pixel (0 to 1): lower is "
+        "better."
+    },
+)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from gentrain.buffers import buffers_kept
-from gentrain.contracts import Batch, DataSpec, Samples, StandingStatistics, Turn
+from gentrain.contracts import Batch, DataSpec, Landmark, Samples, StandingStatistics, Turn
 from gentrain.layers.augmentation import DiffAugment
 from gentrain.layers.half_precision import at_least_float32
 from gentrain.layers.settings import check_choice, check_positive, check_weight
@@ -244,6 +244,16 @@ class Adversarial(Samples, StandingStatistics):
         return loss if more is None else loss + more, {**terms, **more_terms}
 
     # Being watched
+
+    def landmarks(self) -> list[Landmark]:
+        """Of the minimax game its value and D(G(z)) at the optimum, [1] theorem 1: -log 4 and 1/2."""
+        if not self.objective.probability or self.objective.penalised:
+            return []
+        marks = [Landmark("loss/discriminator/d_fake", 0.5, "1/2: it cannot tell", "D(G(z))")]
+        if type(self).extra is Adversarial.extra:  # else there is more in the loss than the game
+            at, words = -math.log(4), "-log 4: the optimum"
+            marks.append(Landmark("loss/discriminator/total", at, words, "value of the game V(D, G)", -1))
+        return marks
 
     def examine(self, batch: Batch) -> dict[str, Tensor]:
         """`diversity`, as the generator's turn logs it, of as many samples as there are images in `batch`.

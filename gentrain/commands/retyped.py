@@ -1,0 +1,84 @@
+"""From a run's configuration back to what was typed, and what tells several runs apart."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from gentrain.composing import composed
+from gentrain.explain import leaves_of
+
+#: What is no part of how a model is trained: places, and what the command fills in.
+_NO_SETTING = ("names.", "made.", "run_dir", "resume", "init", "dry_run", "targets", "dataset.cache")
+#: How often a run is looked at, and where: nothing that tells what was trained.
+_WATCHING = {
+    *("train.log_every", "train.eval_every", "train.sample_every", "train.checkpoint_every"),
+    *("train.sample_count", "train.keep", "train.say_seconds", "device", "threads"),
+}
+
+
+def command_of(config: DictConfig) -> str | None:
+    """A `gentrain train` line that gives this configuration; None where a part of it is not known here.
+
+    It need not be the line that was typed: keys that have their defaults are left out.
+    """
+    names = config.names
+    chosen = [f"experiment={names.experiment}"] if names.experiment else []
+    chosen = chosen or [f"model={names.model}", f"dataset={names.dataset}"]
+    try:
+        plain = composed("train", chosen)
+    except Exception:  # a model of the user's own, or one that was renamed
+        return None
+    words = [_word(key, value) for key, value in _settings(config).items() if _at(plain, key) != value]
+    return " ".join(["gentrain train", *chosen, *words])
+
+
+def differing(configs: Sequence[DictConfig]) -> list[dict[str, str]]:
+    """Of each configuration the settings that not all have, but for the seed; the chosen names first."""
+    named = [{"model": c.names.model, "dataset": c.names.dataset} for c in configs]
+    settings = [{**name, **_settings(config)} for name, config in zip(named, configs, strict=True)]
+    keys = [key for key in dict.fromkeys(k for own in settings for k in own) if key not in _WATCHING]
+    apart = [
+        key for key in keys if key != "seed" and any(s.get(key) != settings[0].get(key) for s in settings)
+    ]
+    # Of another model all settings are other ones: its name says it.
+    for name in ("model", "dataset"):
+        if name in apart:
+            apart = [key for key in apart if not key.startswith(f"{name}.") and not key.startswith("optim.")]
+    return [{key: _shown(own.get(key)) for key in apart if key in own} for own in settings]
+
+
+def _settings(config: DictConfig) -> dict[str, Any]:
+    """{dotted key: value, unresolved} of what decides how a model is trained."""
+    return {key: _at(config, key) for key in leaves_of(config) if not key.startswith(_NO_SETTING)}
+
+
+def _at(config: DictConfig, key: str) -> Any:
+    """The value of a dotted key, not resolved; None where there is none."""
+    node: Any = OmegaConf.to_container(config, resolve=False)
+    for part in key.split("."):
+        if not isinstance(node, dict) or part not in node:
+            return None
+        node = node[part]
+    return node
+
+
+def _shown(value: Any) -> str:
+    """As Hydra reads it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return "[" + ",".join(map(_shown, value)) + "]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}: {_shown(one)}" for key, one in value.items()) + "}"
+    return str(value)
+
+
+def _word(key: str, value: Any) -> str:
+    """An override, quoted for a shell."""
+    return shlex.quote(f"{key}={_shown(value)}")
