@@ -273,6 +273,20 @@ class CompleteConfig(ImagesConfig):
 
 
 @dataclass
+class TranslateConfig(CheckpointConfig):
+    """`gentrain translate`."""
+
+    # Where the data lie now.
+    dataset: DatasetPlace = field(default_factory=DatasetPlace)
+    # Test indices (0,1,2), an image file, or a folder of images. None: the first 8 test images, or all.
+    images: Optional[str] = knob(None, path=True)
+    # AtoB or BtoA, for a model that goes both ways. None: the way that it was trained.
+    direction: Optional[str] = knob(None, one_of=("AtoB", "BtoA"))
+    # A .png. None: translations.png in the run folder.
+    out: Optional[str] = knob(None, path=True)
+
+
+@dataclass
 class EncodeConfig(GivenConfig):
     """`gentrain encode`."""
 
@@ -325,6 +339,7 @@ SCHEMAS: dict[str, type] = {
     "interpolate": InterpolateConfig,
     "arithmetic": ArithmeticConfig,
     "complete": CompleteConfig,
+    "translate": TranslateConfig,
     "encode": EncodeConfig,
     "export": ExportConfig,
     "quiz": QuizConfig,

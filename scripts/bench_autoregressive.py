@@ -25,7 +25,9 @@ class Size:
         settings: of `gentrain`.
         shape: of the images.
         levels: of a pixel.
-        seconds: for 16 images at most; None: four times one forward pass of them.
+        drawn: how many images are drawn.
+        rate: of sound, in Hz; 0: images.
+        seconds: for those at most; None: four times one forward pass of them.
         rates: images/s of training that are wanted, in float32 and bf16; None: none is.
         batch: images per step.
     """
@@ -34,6 +36,8 @@ class Size:
     settings: tuple[str, ...]
     shape: tuple[int, int, int] = (1, 28, 28)
     levels: int = 2
+    drawn: int = 16
+    rate: int = 0
     seconds: float | None = None
     rates: tuple[float, float] | None = None
     batch: int = 16
@@ -41,7 +45,8 @@ class Size:
     def model(self) -> Any:
         """With weights of the first step."""
         torch.manual_seed(0)
-        spec = DataSpec(shape=self.shape, levels=self.levels)
+        sound = {"sample_rate": self.rate, "context": 0} if self.rate else {}
+        spec = DataSpec(shape=self.shape, levels=self.levels, **sound)
         return build_model(compose_train([*self.settings, "dataset=mnist"]).model, spec)
 
 
@@ -73,6 +78,17 @@ SIZES = [
         shape=(3, 32, 32),
         levels=256,
     ),
+    # A second of sound, 64 at once.
+    Size(
+        "wavenet 20x32",
+        ("model=wavenet",),
+        shape=(1, 1, 8000),
+        levels=256,
+        drawn=64,
+        rate=8000,
+        seconds=15.0,
+        batch=8,
+    ),
 ]
 
 
@@ -98,7 +114,7 @@ def median_of(run: Any, repeats: int) -> float:
 
 
 def bench_sample(arguments: argparse.Namespace) -> bool:
-    """Seconds for 16 images, beside one forward pass of them and the naive sampler.
+    """Seconds for 16 images or 64 sounds, beside one forward pass of them and the naive sampler.
 
     The naive sampler runs the network once for each pixel value: so many times one pass, which is measured.
     That both draw the same images is a test's business; here, of the PixelCNN, as well.
@@ -106,17 +122,18 @@ def bench_sample(arguments: argparse.Namespace) -> bool:
     reached = True
     for size in SIZES:
         model = size.model().eval()
-        noise = torch.rand(16, *size.shape)
+        noise = torch.rand(size.drawn, *size.shape)
         with torch.inference_mode():
-            x = 2 * noise - 1
+            x = 2 * noise[:16] - 1 if not size.rate else 2 * noise[:4] - 1  # long ones fill the memory
             model.params(x)
             forward = median_of(lambda model=model, x=x: model.params(x), arguments.repeats)
+            forward *= size.drawn / len(x)
         model.sample_from(noise[:1])
         seconds = median_of(lambda model=model, noise=noise: model.sample_from(noise), arguments.repeats)
         naive = model.spec.dims * forward
         wanted = size.seconds or 4 * forward
         print(
-            f"{size.name:<16} 16 images of {'x'.join(map(str, size.shape))}   {seconds:6.2f} s   "
+            f"{size.name:<16} {size.drawn} of {'x'.join(map(str, size.shape))}   {seconds:6.2f} s   "
             f"one pass {forward:5.3f} s   naive {naive:6.1f} s, {naive / seconds:4.0f} times   "
             f"(wanted: at most {wanted:.2f} s){'' if seconds <= wanted else '   MISSED'}"
         )

@@ -166,6 +166,14 @@ def stand(loaded: Loaded, config: DictConfig) -> None:
         raise UserError(f"truncation={config.truncation}: {error}") from error
 
 
+def index_list(images: str | None) -> list[int] | None:
+    """The numbers in `images=0,1,2`; None where it is a path, or not typed."""
+    numbers = "" if images is None else images.strip().strip("[]()")
+    if re.fullmatch(r"\s*\d+(\s*,\s*\d+)*\s*", numbers) is None:
+        return None
+    return [int(i) for i in numbers.split(",")]
+
+
 def named_batch(images: str | None, loaded: Loaded, config: DictConfig) -> Batch:
     """The images that `images=` names: test indices, with what the data say of them, a file, or a folder.
 
@@ -177,11 +185,11 @@ def named_batch(images: str | None, loaded: Loaded, config: DictConfig) -> Batch
     Raises:
         UserError: no such index, file or folder, or not an image.
     """
-    numbers = "" if images is None else images.strip().strip("[]()")
-    if images is None or re.fullmatch(r"\s*\d+(\s*,\s*\d+)*\s*", numbers):
+    numbers = index_list(images)
+    if images is None or numbers is not None:
         data = open_data(loaded, config)
         first = range(min(FIRST, len(data.test)))
-        indices = first if images is None else [int(i) for i in numbers.split(",")]
+        indices = first if numbers is None else numbers
         batch = images_at(data, data.test, indices, int(config.seed))
     else:
         images = images.strip()

@@ -115,6 +115,15 @@ VERBS = {
         ),
         needs=("Completes",),
     ),
+    "translate": Verb(
+        "make the images of one domain into those of the other",
+        (
+            "gentrain translate images=0,1,2,3",
+            "gentrain translate images=sketch.png out=photo.png",
+            "gentrain translate direction=BtoA images=~/zebras",
+        ),
+        needs=("Translates",),
+    ),
     "encode": Verb(
         "write the latents of images to an .npz",
         (

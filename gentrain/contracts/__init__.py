@@ -14,6 +14,7 @@ from gentrain.contracts.capabilities import (
     Reconstructs,
     Samples,
     Translates,
+    TranslatesBack,
 )
 from gentrain.contracts.condition import (
     Attributes,
@@ -61,6 +62,7 @@ __all__ = [
     "Samples",
     "StandingStatistics",
     "Translates",
+    "TranslatesBack",
     "Turn",
     "check_draws",
     "check_images",

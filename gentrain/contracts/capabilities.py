@@ -336,3 +336,32 @@ class Translates(GenerativeModel, ABC):
     def _translate(self, source: Tensor, *y: Tensor) -> Tensor:
         """source uint8 [B, *source_shape], B >= 1 -> uint8 [B, C, H, W]."""
         not_written(self, "Translates", "_translate")
+
+
+class TranslatesBack(Translates, ABC):
+    """Maps images of either domain to the other.
+
+    >>> import gentrain
+    >>> spec = gentrain.DataSpec((1, 8, 8), source_shape=(1, 8, 8), paired=False)
+    >>> model = gentrain.build(["model=cyclegan", "model.channels=2", "model.patch_depth=1"], spec)
+    >>> back = model.translate_back(model.translate(torch.zeros(5, 1, 8, 8, dtype=torch.uint8)))
+    >>> back.shape
+    torch.Size([5, 1, 8, 8])
+    """
+
+    def translate_back(self, x: Tensor, *, condition: Tensor | None = None) -> Tensor:
+        """x uint8 [B, C, H, W] -> uint8 [B, *source_shape]. `condition` as in `Samples.sample`.
+
+        Raises:
+            ValueError: images that the model was not built for, or a condition that it does not take.
+        """
+        check_images(x, self.spec)
+        y = self._checked(condition, len(x))
+        if not len(x):
+            shape = self.spec.source_shape or self.spec.shape
+            return torch.empty(0, *shape, dtype=torch.uint8, device=x.device)
+        return computed(self, "translate_back", without_count(self._translate_back), len(x), (x, *y))
+
+    def _translate_back(self, x: Tensor, *y: Tensor) -> Tensor:
+        """x uint8 [B, C, H, W], B >= 1 -> uint8 [B, *source_shape]."""
+        not_written(self, "TranslatesBack", "_translate_back")

@@ -79,6 +79,13 @@ def _decode(content: bytes, size: tuple[int, int] | None, channels: int | None) 
         return np.array(converted)
 
 
+def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """An image uint8 [C, H, W] of 1 or 3 channels, as `decode_image` brings it to `size`, (H, W)."""
+    whole = Image.fromarray(image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
+    fitted = np.array(ImageOps.fit(whole, (size[1], size[0]), method=Image.Resampling.BICUBIC))
+    return fitted[None] if fitted.ndim == 2 else fitted.transpose(2, 0, 1)
+
+
 def _open(content: bytes) -> ImageFile.ImageFile:
     if content.startswith(_JPEG):
         # As Image.open does it, which refuses sizes that can be reduced.

@@ -11,7 +11,7 @@ import numpy as np
 
 from gentrain.contracts import DataSpec
 from gentrain.data.archive import Archive, File, fingerprint, is_image, open_archive
-from gentrain.data.decoding import MAX_SIDE, decode_image
+from gentrain.data.decoding import MAX_SIDE, decode_image, resized
 from gentrain.data.draws import drawn_part, draws_by_name
 from gentrain.data.image_source import ImageSource
 from gentrain.data.layout import arrange
@@ -169,10 +169,15 @@ class Pairs(TwoDomains):
             for split, wanted in (("train", False), ("test", True)):
                 splits[split] = [f for f, drawn in zip(files, chosen, strict=True) if drawn == wanted]
         number = {file.name: (split, i) for split, files in splits.items() for i, file in enumerate(files)}
-        size = None if self.image_size is None else (self.image_size[0], 2 * self.image_size[1])
 
         def both(content: bytes) -> np.ndarray:
-            return decode_image(content, size, self.channels)
+            """Side by side, each resized by itself."""
+            whole = decode_image(content, None, self.channels)
+            width = whole.shape[2]
+            if self.image_size is None or width % 2:
+                return whole
+            halves = (whole[..., : width // 2], whole[..., width // 2 :])
+            return np.concatenate([resized(half, self.image_size) for half in halves], axis=2)
 
         good = {split: np.zeros(len(files), dtype=np.bool_) for split, files in splits.items()}
         shape: tuple[int, ...] = ()

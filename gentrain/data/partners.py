@@ -26,50 +26,51 @@ MOST_BACKGROUNDS = 4096
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601
 
 
-def _grey(x: np.ndarray) -> np.ndarray:
+def _grey(x: np.ndarray, top: int) -> np.ndarray:
     """[n, C, H, W] -> the luma, uint8 [n, 1, H, W]."""
     if x.shape[1] == 1:
         return x
     return np.rint(np.einsum("nchw,c->nhw", x.astype(np.float32), _LUMA)).astype(np.uint8)[:, None]
 
 
-def _edges(x: np.ndarray) -> np.ndarray:
-    """-> the magnitude of Sobel's gradient of the luma, [n, 1, H, W]; 255 is a step from black to white."""
-    grey = _grey(x).astype(np.float32)
-    across, down = (ndimage.sobel(grey, axis, mode="nearest") for axis in (3, 2))
-    return np.rint(np.minimum(np.hypot(across, down) / 4, 255)).astype(np.uint8)
+def _edges(x: np.ndarray, top: int) -> np.ndarray:
+    """-> the magnitude of Sobel's gradient of the luma, [n, 1, H, W]; `top` is a step from black to white."""
+    grey = _grey(x, top).astype(np.float32)
+    kernel = np.outer([1, 2, 1], [-1, 0, 1]).astype(np.float32)[None, None]
+    across, down = (ndimage.correlate(grey, k, mode="nearest") for k in (kernel, kernel.swapaxes(2, 3)))
+    return np.rint(np.minimum(np.hypot(across, down) / 4, top)).astype(np.uint8)
 
 
-def _outline(x: np.ndarray) -> np.ndarray:
+def _outline(x: np.ndarray, top: int) -> np.ndarray:
     """-> what a 3x3 neighbourhood's lightest pixel has above its darkest, of the luma, [n, 1, H, W]."""
-    grey, window = _grey(x), (1, 1, 3, 3)
+    grey, window = _grey(x, top), (1, 1, 3, 3)
     return ndimage.maximum_filter(grey, window, mode="nearest") - ndimage.minimum_filter(
         grey, window, mode="nearest"
     )
 
 
-def _shrink(x: np.ndarray) -> np.ndarray:
+def _shrink(x: np.ndarray, top: int) -> np.ndarray:
     """-> the means of 4x4 pixels, [n, C, H / 4, W / 4]."""
     n, channels, height, width = x.shape
     blocks = x.reshape(n, channels, height // _SHRINK, _SHRINK, width // _SHRINK, _SHRINK)
     return np.rint(blocks.mean((3, 5), dtype=np.float32)).astype(np.uint8)
 
 
-def _hole(x: np.ndarray) -> np.ndarray:
+def _hole(x: np.ndarray, top: int) -> np.ndarray:
     """-> the same with the middle half of each side grey, [n, C, H, W]."""
     height, width = x.shape[2:]
     holed = x.copy()
-    holed[..., height // 4 : height - height // 4, width // 4 : width - width // 4] = 128
+    holed[..., height // 4 : height - height // 4, width // 4 : width - width // 4] = (top + 1) // 2
     return holed
 
 
-def _invert(x: np.ndarray) -> np.ndarray:
+def _invert(x: np.ndarray, top: int) -> np.ndarray:
     """-> the negative, [n, C, H, W]."""
-    return 255 - x
+    return (top - x).astype(np.uint8)
 
 
-#: {`dataset.source`: images uint8 [n, C, H, W] of 256 levels -> their partners, uint8 [n, C', H', W']}.
-MAKERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+#: {`dataset.source`: (images uint8 [n, C, H, W], their highest level) -> their partners, [n, C', H', W']}.
+MAKERS: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
     "grey": _grey,
     "edges": _edges,
     "outline": _outline,
@@ -117,17 +118,22 @@ def add_partners(
         seed: of which photograph is behind which image.
 
     Raises:
-        UserError: images of fewer than 256 levels, or of sides that do not shrink.
+        UserError: images of other levels than photographs, or of sides that do not shrink.
     """
     spec = DataSpec.from_dict(images.info["spec"])
     _, height, width = spec.shape
-    if spec.levels != 256:
+    if background is not None and spec.levels != 256:
         raise UserError(f"dataset.source={source}: expected images of 256 levels, found {spec.levels}")
     if source == "shrink" and (height % _SHRINK or width % _SHRINK):
         raise UserError(
             f"dataset.source=shrink: expected sides that are multiples of {_SHRINK}, found {height}x{width}"
         )
-    photos = None if background is None else photographs(background, (height, width), seed)
+    maker: Callable[[np.ndarray, str, int], np.ndarray]
+    if background is None:
+        make, top = MAKERS[source], spec.levels - 1
+        maker = lambda x, split, first: make(x, top)  # noqa: E731
+    else:
+        maker = _over(photographs(background, (height, width), seed), seed)
     x_name, source_name = PARTS["x"].stored, PARTS["source"].stored
     shape: tuple[int, ...] = ()
     for name, array in images.arrays.items():
@@ -138,14 +144,14 @@ def add_partners(
             continue
         targets = array[1::2] if halved else array
         sources = array[0::2][: len(targets)] if halved else array
-        one = _made(np.array(sources[:1]), source, photos, split, 0, seed)
+        one = maker(np.array(sources[:1]), split, 0)
         shape = one.shape[1:]
         kept = builder.create(name, targets.shape, np.uint8)
         made = builder.create(f"{split}_{source_name}", (len(sources), *shape), np.uint8)
         for start in range(0, len(targets), _CHUNK):
             rows = slice(start, start + _CHUNK)
             kept[rows] = targets[rows]
-            made[rows] = _made(np.array(sources[rows]), source, photos, split, start, seed)
+            made[rows] = maker(np.array(sources[rows]), split, start)
             builder.release()
     apart = "" if paired else ", of other images in training"
     builder.info.update(
@@ -155,16 +161,15 @@ def add_partners(
     )
 
 
-def _made(
-    x: np.ndarray, source: str, photos: np.ndarray | None, split: str, first: int, seed: int
-) -> np.ndarray:
-    """The partners of images number `first` and on, of `split`.
+def _over(photos: np.ndarray, seed: int) -> Callable[[np.ndarray, str, int], np.ndarray]:
+    """Images over photographs: |photograph - image| of each colour, as MNIST-M is made.
 
-    Over photographs: |photograph - image| of each colour, as MNIST-M is made (Ganin et al. 2016,
-    arXiv:1505.07818, section 5.2.4).
+    Ganin et al. 2016, arXiv:1505.07818, section 5.2.4.
     """
-    if photos is None:
-        return MAKERS[source](x)
-    draws = (generator("background", seed, split, first + i) for i in range(len(x)))
-    chosen = [int(draw.integers(len(photos))) for draw in draws]
-    return np.abs(photos[chosen].astype(np.int16) - x).astype(np.uint8)
+
+    def made(x: np.ndarray, split: str, first: int) -> np.ndarray:
+        draws = (generator("background", seed, split, first + i) for i in range(len(x)))
+        chosen = [int(draw.integers(len(photos))) for draw in draws]
+        return np.abs(photos[chosen].astype(np.int16) - x).astype(np.uint8)
+
+    return made

@@ -78,7 +78,7 @@ class ConstantThenLinear(Schedule):
 
     Args:
         optimizer: its rate is the first.
-        constant: updates with the optimiser's rate.
+        constant: updates with the optimiser's rate; below 1: the part of `total` that these are.
         total: updates until the rate is `final`, the constant ones among them.
         final: learning rate after `total` updates.
 
@@ -86,7 +86,8 @@ class ConstantThenLinear(Schedule):
         ValueError: a negative number, or a constant part that is not shorter than `total`.
     """
 
-    def __init__(self, optimizer: Optimizer, constant: int, total: int, final: float = 0.0) -> None:
+    def __init__(self, optimizer: Optimizer, constant: int | float, total: int, final: float = 0.0) -> None:
+        constant = round(constant * total) if 0 < constant < 1 else int(constant)
         _check("constant", constant, total, final)
         super().__init__(optimizer, constant, total, final)
 

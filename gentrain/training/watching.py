@@ -13,10 +13,19 @@ from torch import Tensor
 
 from gentrain import sounds
 from gentrain.buffers import buffers_kept, evaluating
-from gentrain.contracts import Batch, GenerativeModel, HasLikelihood, Invertible, Reconstructs, Samples
+from gentrain.contracts import (
+    Batch,
+    DataSpec,
+    GenerativeModel,
+    HasLikelihood,
+    Invertible,
+    Reconstructs,
+    Samples,
+    Translates,
+)
 from gentrain.images import rows_of_eight
 from gentrain.metrics.likelihood import evaluate_likelihood
-from gentrain.showing import sheet
+from gentrain.showing import rows_beside, sheet
 from gentrain.training import randomness
 from gentrain.training.distributed import World
 from gentrain.training.update import TurnUpdate
@@ -91,7 +100,7 @@ class Shown:
 
 
 def pictures(model: GenerativeModel, batch: Batch, count: int) -> dict[str, Shown]:
-    """{name: what to look at} of what `model` can show: samples, reconstructions of `batch`."""
+    """{name: what to look at} of what `model` can show: samples, and what it makes of `batch`."""
     made = {}
     spec = model.spec
     if isinstance(model, Samples):
@@ -103,6 +112,13 @@ def pictures(model: GenerativeModel, batch: Batch, count: int) -> dict[str, Show
     if not isinstance(model, Invertible) and isinstance(model, Reconstructs):
         rows = model.reconstructions(batch.map(itemgetter(slice(_SHOWN))))
         made["reconstructions"] = Shown(sheet(rows_of_eight(*rows.values()), spec, columns=8))
+    if isinstance(model, Translates) and batch.source is not None:
+        few = batch.map(itemgetter(slice(_SHOWN)))
+        assert few.source is not None
+        of_source = DataSpec(spec.source_shape or spec.shape, spec.levels)
+        kinds = [(few.source, of_source), (model.translate(few.source), spec)]
+        # Images of another domain are shown after what came of the first; partners are the truth.
+        made["translations"] = Shown(rows_beside([*kinds, (few.x, spec)]))
     return made
 
 

@@ -206,6 +206,7 @@ def test_a_projector_of_weights_that_went_bad(
     assert files(Path()) == before
 
 
+@pytest.mark.slow
 def test_the_projector_from_a_shell(trained: SimpleNamespace) -> None:
     done = run_process("encode", "ckpt=mlp", "projector=true", cwd=Path())
     assert done.status == 0, done.err

@@ -246,6 +246,7 @@ def test_a_model_that_can_do_nothing_else_is_told_of_it(
     assert probed(gentrain)["images"] == 297
 
 
+@pytest.mark.slow
 def test_from_a_shell(workplace: Path) -> None:
     settings = ["model=vae", "model.channels=[8]", "train.steps=200", "train.sample_count=4", "run_dir=run"]
     trained = run_process("train", *settings, cwd=workplace)

@@ -179,6 +179,7 @@ def test_verdicts(excess: float, tolerance: float, published: bool, expected: st
 # Going on
 
 
+@pytest.mark.slow
 def test_an_interrupted_call_is_taken_up(
     reproduce: Callable[..., Ended], result: Callable[[], dict[str, Any]]
 ) -> None:
@@ -341,6 +342,7 @@ def test_what_make_types() -> None:
     assert any(line.endswith("gentrain reproduce experiment=vae_digits") for line in done.stdout.splitlines())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sign", ["config.yaml", "metrics.jsonl"])
 def test_control_c_and_the_same_command_again(workplace: Path, sign: str) -> None:
     arguments = ["reproduce", "experiment=ae_digits", "train.steps=400", "run_dir=a b"]

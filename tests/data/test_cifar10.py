@@ -350,6 +350,7 @@ def test_archive_without_one_of_the_files(load: Load, tmp_path: Path) -> None:
         load()
 
 
+@pytest.mark.slow
 def test_processes_that_start_at_once_decode_once(
     tmp_path: Path, common: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

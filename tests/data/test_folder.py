@@ -442,6 +442,7 @@ def test_error_ends_the_threads(load: Load, tmp_path: Path) -> None:
     assert threading.active_count() == before
 
 
+@pytest.mark.slow
 def test_real_cifar10(real_data: Path, load: Load) -> None:
     root = real_data / "cifar10.zip"
     start = time.monotonic()

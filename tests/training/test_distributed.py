@@ -94,6 +94,7 @@ def workers(process: subprocess.Popen[str]) -> list[int]:
     return sorted(found)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 def test_one_rank_dies_the_others_end_and_a_restart_resumes(tmp_path: Path) -> None:
     whole, broken, ended = (tmp_path / name for name in ("whole", "broken", "ended"))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gentrain.api import Loaded
-from gentrain.commands.measures import classifier, likelihood, probe, reconstruction
+from gentrain.commands.measures import classifier, likelihood, probe, reconstruction, translation
 from gentrain.errors import UserError, did_you_mean
 
 #: Every metric by name.
@@ -18,6 +18,7 @@ METRICS = {
     "reconstruction": reconstruction.METRIC,
     "classifier": classifier.METRIC,
     "probe": probe.METRIC,
+    "translation": translation.METRIC,
 }
 
 

@@ -20,7 +20,8 @@ from gentrain.contracts import Batch, DataSpec, ImagesToLatents
 from gentrain.layers.dcgan import SLOPE, DCGANDiscriminator, DCGANGenerator, initialise
 from gentrain.layers.mlp import Linear
 from gentrain.layers.settings import check_choice, check_positive
-from gentrain.models.adversarial.adversarial import Adversarial, Contest
+from gentrain.models.adversarial.adversarial import Adversarial
+from gentrain.models.adversarial.game import Contest
 
 NETWORKS = ("dcgan", "mlp")
 

@@ -19,8 +19,9 @@ from gentrain.layers.conditional_norm import ConditionalBatchNorm
 from gentrain.layers.dcgan import INITIAL_STD
 from gentrain.layers.residual_gan import ResidualDiscriminator, ResidualGenerator, Start
 from gentrain.layers.settings import check_choice, check_positive, check_weight
-from gentrain.models.adversarial.adversarial import Adversarial, Contest
+from gentrain.models.adversarial.adversarial import Adversarial
 from gentrain.models.adversarial.cgan import ByProjection
+from gentrain.models.adversarial.game import Contest
 
 #: How weights start.
 STARTS: dict[str, Start] = {

@@ -18,7 +18,8 @@ from gentrain.contracts import Batch, Code, DataSpec, HasCodes
 from gentrain.layers.dcgan import SLOPE, DCGANDiscriminator, DCGANGenerator, initialise, normalisation
 from gentrain.layers.half_precision import at_least_float32
 from gentrain.layers.settings import check_positive, check_weight
-from gentrain.models.adversarial.adversarial import Adversarial, Contest
+from gentrain.models.adversarial.adversarial import Adversarial
+from gentrain.models.adversarial.game import Contest
 
 #: Units of the layer between the discriminator's trunk and what is found of the codes, [1] appendix C.1.
 UNITS = 128

@@ -25,10 +25,11 @@ from gentrain.contracts import (
 )
 from gentrain.layers.condition import ConditionVector
 from gentrain.layers.conditional_norm import ConditionalBatchNorm
-from gentrain.models.adversarial.adversarial import Adversarial, Contest
+from gentrain.models.adversarial.adversarial import Adversarial
 from gentrain.models.adversarial.bigan import BiGAN
 from gentrain.models.adversarial.biggan import BigGAN, orthogonality
 from gentrain.models.adversarial.cgan import CGAN
+from gentrain.models.adversarial.game import Contest
 from gentrain.models.adversarial.gan import GAN
 from gentrain.models.adversarial.infogan import InfoGAN, codes_named
 from gentrain.models.adversarial.objectives import OBJECTIVES, gradient_penalty

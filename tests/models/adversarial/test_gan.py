@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from gentrain.api import compose_train
 from gentrain.building import settings_of
 from gentrain.contracts import Batch, DataSpec, HasLikelihood, ImagesToLatents
-from gentrain.models.adversarial.adversarial import COLLAPSED
+from gentrain.models.adversarial.game import COLLAPSED
 from gentrain.models.adversarial.gan import GAN
 from gentrain.models.adversarial.objectives import OBJECTIVES
 from gentrain.training.distributed import World

@@ -1,0 +1,64 @@
+"""The metric `translation`: what a model makes of the images of one domain, beside the truth where there is
+one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from omegaconf import DictConfig
+
+from gentrain.api import Loaded
+from gentrain.commands.measures.frame import Measured, Metric, spread, subject
+from gentrain.commands.trained import batches_of, device_of, open_data, split_of
+from gentrain.contracts import Translates
+from gentrain.metrics.translation import evaluate_translation
+
+_DIGITS = {"l1": 4, "psnr": 2, "ssim": 4, "colourfulness": 2, "cycle": 4, "alike": 3}
+
+
+def measure(loaded: Loaded, config: DictConfig) -> Measured:
+    """How translations of a split compare with the truth, and with copying the source.
+
+    Raises:
+        UserError: missing data.
+    """
+    model: Any = loaded.model
+    data = open_data(loaded, config)
+    split = split_of(data, config.split)
+    truth = bool(data.spec.paired) or (
+        loaded.config.dataset.get("source") is not None and config.split == "test"
+    )
+    batches = batches_of(data, split, config, device_of(loaded), config.limit)
+    found = evaluate_translation(model, batches, loaded.model.spec, truth)
+    of = subject(loaded, data, config)
+    lines = [f"translation of {of['dataset']} {config.split}, {found.images} images"]
+    figures: dict[str, Any] = {**of, "images": found.images}
+    for name, digits in _DIGITS.items():
+        parts = []
+        for whose, means in found.of.items():
+            if name in means:
+                error = found.stderr[whose][name]
+                parts.append(f"{means[name]:.{digits}f}{spread(error, digits)} {whose}")
+                key = name if whose == "translation" else f"{name}_{whose}"
+                figures |= {key: means[name], f"{key}_stderr": error}
+        if parts:
+            lines.append(f"        {name:14}{', '.join(parts)}")
+    part = "" if config.limit is None else f"_first_{config.limit}"
+    return Measured(lines, figures, f"eval_translation_{config.split}{part}.json")
+
+
+METRIC = Metric(
+    measure,
+    Translates,
+    "translations",
+    means={
+        "l1": "How far translations are from the truth, mean absolute difference per pixel (0 to 1): lower "
+        "is better; l1_source is that of the source taken as it is.",
+        "psnr": "Peak signal to noise ratio to the truth, in dB: higher is better.",
+        "ssim": "Structural similarity to the truth: 1 is equal.",
+        "colourfulness": "How colourful translations are; colourfulness_truth is what the truth has.",
+        "cycle": "How far the way there and back ends from where it began, per pixel (0 to 1).",
+        "alike": "Correlation of light and dark between source and translation: below 0 they are swapped.",
+    },
+)
