@@ -403,7 +403,7 @@ def test_shell_completion(workplace: Path) -> None:
         return ended.out.split()
 
     assert set(complete("gentrain ")) == set(VERBS)
-    assert complete("gentrain tr") == ["train"]
+    assert complete("gentrain tra") == ["train", "translate"]
     assert "model=vae" in complete("gentrain train model=")
     assert any(c.startswith("train.steps=") for c in complete("gentrain train train.st"))
 
