@@ -238,10 +238,13 @@ class EvalConfig(CheckpointConfig):
     batch_size: int = knob(100, at_least=1)
     # Only the first so many images. None: all.
     limit: Optional[int] = knob(None, at_least=1)
-    # A list of likelihood, reconstruction, classifier, probe. None: the likelihood, where the model has one.
+    # A list of likelihood, reconstruction, classifier, probe, neighbour, frechet, kid, prdc, labels, codes.
+    # None: the likelihood, where the model has one.
     metrics: Any = None
     # Samples to draw, for metrics that look at samples.
     n: int = knob(10_000, at_least=1)
+    # What frechet, kid and prdc see of images: classifier, a small network of ours, trained on the labels.
+    features: str = knob("classifier", one_of=("classifier",))
     # As in `sample`, for metrics that look at samples.
     truncation: Optional[float] = knob(None, above=0)
     # As in `sample`.

@@ -68,6 +68,7 @@ VERBS = {
             "gentrain eval split=validation",
             "gentrain eval metrics=[likelihood,classifier]",
             "gentrain eval metrics=[probe]",
+            "gentrain eval metrics=[frechet,kid,prdc] n=10000",
         ),
         needs=(
             "HasLikelihood",

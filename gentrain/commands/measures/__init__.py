@@ -9,7 +9,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from gentrain.api import Loaded
-from gentrain.commands.measures import classifier, likelihood, probe, reconstruction
+from gentrain.commands.measures import (
+    classifier,
+    codes,
+    frechet,
+    kid,
+    labels,
+    likelihood,
+    neighbour,
+    prdc,
+    probe,
+    reconstruction,
+)
 from gentrain.errors import UserError, did_you_mean
 
 #: Every metric by name.
@@ -18,6 +29,12 @@ METRICS = {
     "reconstruction": reconstruction.METRIC,
     "classifier": classifier.METRIC,
     "probe": probe.METRIC,
+    "neighbour": neighbour.METRIC,
+    "frechet": frechet.METRIC,
+    "kid": kid.METRIC,
+    "prdc": prdc.METRIC,
+    "labels": labels.METRIC,
+    "codes": codes.METRIC,
 }
 
 
