@@ -310,6 +310,28 @@ class ArithmeticConfig(ImagesConfig):
 
 
 @dataclass
+class CrossConfig(CheckpointConfig):
+    """`gentrain cross`: children of two pictures."""
+
+    # Numbers of one or two parents, [12,40], or with labels, [12:cat,40:dog]. None: show all, numbered.
+    parents: Any = None
+    # A lineage file, whose children then have the numbers. None: `n` latents drawn from the prior.
+    lineage: Optional[str] = knob(None, path=True)
+    # Share of the second parent.
+    mix: float = knob(0.5, at_least=0, at_most=1)
+    # How many children.
+    children: int = knob(8, at_least=1, at_most=4096)
+    # How far each child moves away from the mixture: 0 not at all, 1 to a draw from the prior.
+    temperature: float = knob(0.5, at_least=0, at_most=1)
+    # Latents that are drawn from the prior and numbered.
+    n: int = knob(64, at_least=1, at_most=4096)
+    # Images in a row.
+    columns: int = knob(8, at_least=1, at_most=1000)
+    # A .png; the lineage lies beside it, .json. None: lineage.png in the run folder, or parents.png.
+    out: Optional[str] = knob(None, path=True)
+
+
+@dataclass
 class CompleteConfig(ImagesConfig):
     """`gentrain complete`: images of which a part is given, and ways to go on."""
 
@@ -371,6 +393,7 @@ SCHEMAS: dict[str, type] = {
     "reconstruct": ReconstructConfig,
     "interpolate": InterpolateConfig,
     "arithmetic": ArithmeticConfig,
+    "cross": CrossConfig,
     "complete": CompleteConfig,
     "encode": EncodeConfig,
     "export": ExportConfig,

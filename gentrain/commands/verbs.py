@@ -104,6 +104,16 @@ VERBS = {
         ),
         needs=("LatentsToImages",),
     ),
+    "cross": Verb(
+        "children of two pictures, with their lineage",
+        (
+            "gentrain cross",
+            "gentrain cross parents=[12,40] mix=0.5 children=8 temperature=0.5",
+            "gentrain cross parents=[12:cat,40:dog]",
+            "gentrain cross lineage=lineage.json parents=[0,3]",
+        ),
+        needs=("LatentsToImages",),
+    ),
     "complete": Verb(
         "fill in the unknown part of images",
         (
