@@ -217,8 +217,7 @@ class SampleConfig(GivenConfig):
     temperature: float = knob(1.0, above=0)
     # Where the tails of normal latents are cut off, 0.5 say: better and less different. None: nowhere.
     truncation: Optional[float] = knob(None, above=0)
-    # Batches of 64 draws over which BatchNorm's statistics are taken anew first; 0: those of training.
-    # None: 16 with truncation, else 0.
+    # Batches of 64 draws that BatchNorm's statistics are of; 0: those of training. None: 16 with truncation.
     standing: Optional[int] = knob(None, at_least=0, at_most=10_000)
     # A .png (one grid) or an .npz (`images` uint8 [n, C, H, W]). None: samples.png in the run folder.
     out: Optional[str] = knob(None, path=True)
