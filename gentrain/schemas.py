@@ -165,8 +165,7 @@ class SampleConfig(GivenConfig):
     temperature: float = knob(1.0, above=0)
     # Where the tails of normal latents are cut off, 0.5 say: better and less different. None: nowhere.
     truncation: Optional[float] = knob(None, above=0)
-    # Batches of 64 draws over which BatchNorm's statistics are taken anew first; 0: those of training.
-    # None: 16 with truncation, else 0.
+    # Batches of 64 draws that BatchNorm's statistics are of; 0: those of training. None: 16 with truncation.
     standing: Optional[int] = knob(None, at_least=0, at_most=10_000)
     # A .png (one grid), an .npz (`images` uint8 [n, C, H, W]), or of sounds a .wav (with a .png beside it).
     # None: samples.png, or samples.wav, in the run folder.
@@ -187,10 +186,13 @@ class EvalConfig(CheckpointConfig):
     batch_size: int = knob(100, at_least=1)
     # Only the first so many images. None: all.
     limit: Optional[int] = knob(None, at_least=1)
-    # A list of likelihood, reconstruction, classifier, probe. None: the likelihood, where the model has one.
+    # A list of likelihood, reconstruction, classifier, probe, neighbour, frechet, kid, prdc, labels, codes.
+    # None: the likelihood, where the model has one.
     metrics: Any = None
     # Samples to draw, for metrics that look at samples.
     n: int = knob(10_000, at_least=1)
+    # What frechet, kid and prdc see of images: classifier, a small network of ours, trained on the labels.
+    features: str = knob("classifier", one_of=("classifier",))
     # As in `sample`, for metrics that look at samples.
     truncation: Optional[float] = knob(None, above=0)
     # As in `sample`.
@@ -256,6 +258,28 @@ class ArithmeticConfig(ImagesConfig):
     per_label: int = knob(200, at_least=1)
     # Images encoded at once.
     batch_size: int = knob(100, at_least=1)
+
+
+@dataclass
+class CrossConfig(CheckpointConfig):
+    """`gentrain cross`: children of two pictures."""
+
+    # Numbers of one or two parents, [12,40], or with labels, [12:cat,40:dog]. None: show all, numbered.
+    parents: Any = None
+    # A lineage file, whose children then have the numbers. None: `n` latents drawn from the prior.
+    lineage: Optional[str] = knob(None, path=True)
+    # Share of the second parent.
+    mix: float = knob(0.5, at_least=0, at_most=1)
+    # How many children.
+    children: int = knob(8, at_least=1, at_most=4096)
+    # How far each child moves away from the mixture: 0 not at all, 1 to a draw from the prior.
+    temperature: float = knob(0.5, at_least=0, at_most=1)
+    # Latents that are drawn from the prior and numbered.
+    n: int = knob(64, at_least=1, at_most=4096)
+    # Images in a row.
+    columns: int = knob(8, at_least=1, at_most=1000)
+    # A .png; the lineage lies beside it, .json. None: lineage.png in the run folder, or parents.png.
+    out: Optional[str] = knob(None, path=True)
 
 
 @dataclass
@@ -338,6 +362,7 @@ SCHEMAS: dict[str, type] = {
     "reconstruct": ReconstructConfig,
     "interpolate": InterpolateConfig,
     "arithmetic": ArithmeticConfig,
+    "cross": CrossConfig,
     "complete": CompleteConfig,
     "translate": TranslateConfig,
     "encode": EncodeConfig,

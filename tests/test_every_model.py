@@ -12,7 +12,7 @@ from running import MODELS, OFTEN, Ended
 import gentrain as package
 from gentrain.cli import main
 from gentrain.config import config_dir
-from gentrain.contracts import HasLikelihood, ImagesToLatents, Invertible, Reconstructs, Samples
+from gentrain.contracts import HasCodes, HasLikelihood, ImagesToLatents, Invertible, Reconstructs, Samples
 from gentrain.training import checkpoint
 
 NAMES = list(MODELS)
@@ -60,8 +60,11 @@ def test_draws_and_is_measured(
     else:
         assert measured.status == 2
         assert "has no likelihood" in measured.one_line()
-        hints = {"reconstruction": Reconstructs, "classifier": Samples, "probe": ImagesToLatents}
-        hint = ",".join(name for name, needed in hints.items() if isinstance(model, needed))
+        hints: dict[str, type] = {"reconstruction": Reconstructs, "classifier": Samples}
+        hints |= dict.fromkeys(("probe", "neighbour"), ImagesToLatents)
+        hints |= dict.fromkeys(("frechet", "kid", "prdc", "labels"), Samples) | {"codes": HasCodes}
+        without = {"labels"} if model.condition is None else set()
+        hint = ",".join(k for k, needed in hints.items() if isinstance(model, needed) and k not in without)
         assert measured.one_line().endswith(f"; try metrics=[{hint}]")
 
 

@@ -69,6 +69,7 @@ VERBS = {
             "gentrain eval split=validation",
             "gentrain eval metrics=[likelihood,classifier]",
             "gentrain eval metrics=[probe]",
+            "gentrain eval metrics=[frechet,kid,prdc] n=10000",
         ),
         needs=(
             "HasLikelihood",
@@ -102,6 +103,16 @@ VERBS = {
             "gentrain arithmetic plus=[3,8,12] minus=[5,9,20]",
             "gentrain arithmetic plus=[[3,8,12],[1,2,4]] minus=[5,9,20]",
             "gentrain arithmetic images=0,1,2 plus=[7] minus=[1] strength=1.5",
+        ),
+        needs=("LatentsToImages",),
+    ),
+    "cross": Verb(
+        "children of two pictures, with their lineage",
+        (
+            "gentrain cross",
+            "gentrain cross parents=[12,40] mix=0.5 children=8 temperature=0.5",
+            "gentrain cross parents=[12:cat,40:dog]",
+            "gentrain cross lineage=lineage.json parents=[0,3]",
         ),
         needs=("LatentsToImages",),
     ),

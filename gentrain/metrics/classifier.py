@@ -152,6 +152,18 @@ def _moved(count: int, side: int, most: int, device: torch.device) -> Tensor:
 
 
 @torch.no_grad()
+def features_of(net: Classifier, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """uint8 [B, C, H, W] each -> (units of the hidden layer [N, H], labels int64 [N]), on the CPU."""
+    found, labels = [], []
+    for x in batches:
+        y = x.to(next(net.features.parameters()).dtype) / (net.levels - 1) * 2 - 1
+        hidden = net.logits[:-1](net.features(y))
+        found.append(hidden.cpu())
+        labels.append(net.logits[-1](hidden).argmax(1).cpu())
+    return torch.cat(found), torch.cat(labels)
+
+
+@torch.no_grad()
 def predict(net: nn.Module, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     """uint8 [B, C, H, W] each -> (labels int64 [N], confidences float64 [N]), on the CPU."""
     labels, confidences = [], []

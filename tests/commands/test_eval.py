@@ -329,10 +329,15 @@ def test_a_model_without_likelihood(gentrain: Callable[..., Ended], workplace: P
     assert gentrain("train", *toy("toy_gan", "train.steps=2")).status == 0
     ended = gentrain("eval", "trust=[toys]")
     assert ended.status == 2
-    assert ended.one_line().endswith("eval: toy_gan has no likelihood; try metrics=[classifier]")
+    assert ended.one_line().endswith(
+        "eval: toy_gan has no likelihood; try metrics=[classifier,frechet,kid,prdc]"
+    )
     ended = gentrain("eval", "trust=[toys]", "metrics=[likelihood]")
     assert ended.status == 2
-    assert "metrics=[likelihood]: toy_gan has no likelihood; try metrics=[classifier]" in ended.one_line()
+    assert (
+        "metrics=[likelihood]: toy_gan has no likelihood; try metrics=[classifier,frechet,kid,prdc]"
+        in ended.one_line()
+    )
     assert not list(Path().rglob("eval*"))
 
 

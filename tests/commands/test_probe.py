@@ -184,17 +184,23 @@ def refused(gentrain: Callable[..., Ended], *parts: str, status: int = 2) -> Non
     [
         (
             MODELS["gan"],
-            ["gan has no latents of images alone (it maps latents to images", "; try metrics=[classifier]"],
+            [
+                "gan has no latents of images alone (it maps latents to images",
+                "; try metrics=[classifier,frechet,kid,prdc]",
+            ],
         ),
         (MODELS["pixelcnn"], ["pixelcnn has no latents", "(it has no latents, each pixel"]),
         (
             MODELS["cvae"],
             [
                 "cvae has no latents of images alone (its encoder is given the label, which a classifier",
-                "; try metrics=[likelihood,reconstruction,classifier]",
+                "; try metrics=[likelihood,reconstruction,classifier,frechet,kid,prdc]",
             ],
         ),
-        (toy("toy_gan"), ["toy_gan has no latents of images alone; try metrics=[classifier]"]),
+        (
+            toy("toy_gan"),
+            ["toy_gan has no latents of images alone; try metrics=[classifier,frechet,kid,prdc]"],
+        ),
     ],
     ids=["gan", "pixelcnn", "cvae", "toy_gan"],
 )
@@ -242,7 +248,7 @@ def test_a_model_that_can_do_nothing_else_is_told_of_it(
     assert gentrain("train", *MODELS["ae"], "train.steps=2").status == 0
     ended = gentrain("eval")
     assert ended.status == 2
-    assert ended.one_line().endswith("; try metrics=[reconstruction,probe]")
+    assert ended.one_line().endswith("; try metrics=[reconstruction,probe,neighbour]")
     assert probed(gentrain)["images"] == 297
 
 

@@ -9,7 +9,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from gentrain.api import Loaded
-from gentrain.commands.measures import classifier, likelihood, probe, reconstruction, translation
+from gentrain.commands.measures import (
+    classifier,
+    codes,
+    frechet,
+    kid,
+    labels,
+    likelihood,
+    neighbour,
+    prdc,
+    probe,
+    reconstruction,
+    translation,
+)
 from gentrain.errors import UserError, did_you_mean
 
 #: Every metric by name.
@@ -19,6 +31,12 @@ METRICS = {
     "classifier": classifier.METRIC,
     "probe": probe.METRIC,
     "translation": translation.METRIC,
+    "neighbour": neighbour.METRIC,
+    "frechet": frechet.METRIC,
+    "kid": kid.METRIC,
+    "prdc": prdc.METRIC,
+    "labels": labels.METRIC,
+    "codes": codes.METRIC,
 }
 
 

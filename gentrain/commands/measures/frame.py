@@ -33,6 +33,7 @@ class Metric:
         that has what is needed may refuse, too.
     labelled: whether the data must have labels.
     asked: whether it is measured only where `metrics` names it.
+    given: what the model must be given of images, the name of a condition; None: nothing.
     means: {figure: what it means, in a sentence}.
     """
 
@@ -42,6 +43,7 @@ class Metric:
     why: tuple[str, ...] = ()
     labelled: bool = False
     asked: bool = True
+    given: str | None = None
     means: Mapping[str, str] = field(default_factory=dict)
 
     def lack(self, model: GenerativeModel) -> str | None:
@@ -49,6 +51,8 @@ class Metric:
         if not isinstance(model, self.needs) or any(key in model.lacks for key in self.why[:1]):
             reason = next((model.lacks[key] for key in self.why if key in model.lacks), None)
             return f"has no {self.what}" + (f" ({reason})" if reason else "")
+        if self.given is not None and (model.condition is None or model.condition.name != self.given):
+            return f"is given no {self.given}"
         if self.labelled and model.spec.classes is None:
             return "was trained on data without labels"
         return None

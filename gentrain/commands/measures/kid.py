@@ -1,0 +1,31 @@
+"""The metric `kid`: the kernel inception distance of samples, of whatever features."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from gentrain.api import Loaded
+from gentrain.commands.measures.features import compared
+from gentrain.commands.measures.frame import Measured, Metric
+from gentrain.contracts import Samples
+from gentrain.metrics.distances import kid
+
+
+def measure(loaded: Loaded, config: DictConfig) -> Measured:
+    """The unbiased distance of `n` samples from a split, and of as many training images.
+
+    Raises:
+        UserError: missing data, or too few images.
+    """
+    found = compared(loaded, config)
+    value, error = kid(found.real, found.fake)
+    train, train_error = kid(found.real, found.rungs["none"])
+    lines = [
+        f"kid     {value:.5f} +- {error:.5f} kernel distance, unbiased, {found.line}",
+        f"        of as many training images {train:.5f} +- {train_error:.5f}",
+    ]
+    figures = {**found.facts, "kid": value, "kid_stderr": error, "kid_train": train}
+    return Measured(lines, figures, f"eval_kid_{config.n}.json")
+
+
+METRIC = Metric(measure, Samples, "samples", labelled=True)

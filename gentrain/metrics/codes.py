@@ -1,0 +1,93 @@
+"""What codes say: as labels, matched one to one, and in nats.
+
+1. Chen et al. 2016, InfoGAN, arXiv:1606.03657, sections 5 and 7.2.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Match:
+    """How categories of a code go with labels.
+
+    error: share of images whose label is not the one that their category is matched with, one to one.
+    majority_error: the same where each category means its most frequent label, so that two may mean one.
+    label_of: of each category, the label that it is matched with; -1: none is left for it.
+    """
+
+    error: float
+    majority_error: float
+    label_of: tuple[int, ...]
+
+
+def matched(categories: Tensor, labels: Tensor, count: int, classes: int) -> Match:
+    """int64 [N] each -> the match of `count` categories with `classes` labels.
+
+    Raises:
+        ValueError: no images.
+    """
+    from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
+
+    if not len(labels):
+        raise ValueError("there are no images to match")
+    table = torch.zeros(count, classes, dtype=torch.int64)
+    table.index_put_((categories, labels), torch.ones_like(labels), accumulate=True)
+    rows, columns = linear_sum_assignment(table.numpy(), maximize=True)
+    label_of = [-1] * count
+    for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
+        label_of[row] = column
+    total = len(labels)
+    right = int(table[torch.as_tensor(rows), torch.as_tensor(columns)].sum())
+    return Match(1 - right / total, 1 - int(table.max(1).values.sum()) / total, tuple(label_of))
+
+
+def information_of_category(drawn: Tensor, probabilities: Tensor) -> tuple[float, float]:
+    """ln K + E log Q(c|x), [1] equation 4, in nats, and its standard error.
+
+    Args:
+        drawn: int64 [N], the categories that images were made from, all equally frequent.
+        probabilities: Q(c|x) [N, K].
+    """
+    found = probabilities.double().gather(1, drawn[:, None]).clamp_min(1e-300).log().squeeze(1)
+    error = float(found.std()) / math.sqrt(len(found)) if len(found) > 1 else math.nan
+    return math.log(probabilities.shape[1]) + float(found.mean()), error
+
+
+def information_of_number(drawn: Tensor, means: Tensor) -> float:
+    """ln 2 - ln(2 pi e v) / 2: the same of a number on [-1, 1], with the best variance v of a normal Q.
+
+    Args:
+        drawn, means: float [N], the numbers that images were made from, and those found.
+    """
+    variance = float((drawn - means).double().square().mean())
+    return math.log(2) - math.log(2 * math.pi * math.e * max(variance, 1e-300)) / 2
+
+
+def slant(images: Tensor) -> Tensor:
+    """[B, C, H, W] -> how far ink moves to the right per line upwards, by moments of its places: [B]."""
+    ink = images.double().sum(1) + 1e-12
+    height, width = ink.shape[1:]
+    y = torch.arange(height, dtype=torch.float64, device=ink.device)[:, None]
+    x = torch.arange(width, dtype=torch.float64, device=ink.device)
+    total = ink.sum((1, 2), keepdim=True)
+    dx, dy = (part - (ink * part).sum((1, 2), keepdim=True) / total for part in (x, y))
+    return -(ink * dx * dy).sum((1, 2)) / (ink * dy * dy).sum((1, 2))
+
+
+def thickness(images: Tensor) -> Tensor:
+    """[B, C, H, W] -> ink over the length of its edges, about half the width of strokes in pixels: [B]."""
+    ink = images.double().sum(1)
+    edges = sum((ink.diff(dim=dim).abs().sum((1, 2)) for dim in (1, 2)), ink.new_zeros(len(ink)))
+    return ink.sum((1, 2)) / edges.clamp_min(1e-12)
+
+
+def rank_correlation(a: Tensor, b: Tensor) -> float:
+    """Spearman's, of two [N] without ties."""
+    ranks = torch.stack([x.argsort().argsort().double() for x in (a, b)])
+    return float(torch.corrcoef(ranks)[0, 1])
