@@ -297,6 +297,16 @@ class ListConfig:
     trust: Any = field(default_factory=list, metadata={"names": True})
 
 
+@dataclass
+class DoctorConfig:
+    """`gentrain doctor`."""
+
+    # auto, cpu, cuda, cuda:N or mps: what is to be looked at.
+    device: str = "auto"
+    # Own packages, to see whether they are found.
+    trust: Any = field(default_factory=list, metadata={"names": True})
+
+
 SCHEMAS: dict[str, type] = {
     "train": TrainConfig,
     "reproduce": TrainConfig,
@@ -310,5 +320,6 @@ SCHEMAS: dict[str, type] = {
     "export": ExportConfig,
     "quiz": QuizConfig,
     "report": ReportConfig,
+    "doctor": DoctorConfig,
     "list": ListConfig,
 }
