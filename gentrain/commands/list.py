@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from gentrain.building import target_class
 from gentrain.commands.abilities import needed
 from gentrain.commands.asked import Asked
-from gentrain.commands.comments import about, in_one_line
+from gentrain.commands.comments import about, file_of, in_one_line
 from gentrain.commands.measures import METRICS
 from gentrain.commands.verbs import VERBS
 from gentrain.composing import composed
@@ -126,9 +126,9 @@ def model_class(name: str, dirs: Sequence[str], trust: Sequence[str]) -> type[Ge
     Raises:
         UserError: the file is no model's, or its class may not be built; names the file.
     """
-    own = config_dir() / "model" / f"{name}.yaml"
-    if not any((Path(folder) / "model" / f"{name}.yaml").is_file() for folder in dirs) and own.is_file():
-        ours: Any = OmegaConf.load(own)
+    file = file_of("model", name, dirs)
+    if file is not None and file.resolve().is_relative_to(config_dir().resolve()):
+        ours: Any = OmegaConf.load(file)
         if "defaults" not in ours:  # nothing to compose, which takes a fifth of a second
             return target_class(ours.model._target_, GenerativeModel, "model", trust)
     override = f"model={name}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,9 @@ import yaml
 from hydra.utils import get_class
 from running import Ended, toy
 
+from gentrain.cli import main
 from gentrain.commands.abilities import needed
+from gentrain.commands.list import lines
 from gentrain.commands.measures import METRICS
 from gentrain.commands.verbs import VERBS
 from gentrain.config import config_dir
@@ -32,6 +36,15 @@ def table(ended: Ended) -> dict[str, dict[str, str]]:
         assert row.split()[1:] == marks, "each mark stands below its verb"
         found[row.split()[0]] = dict(zip(verbs, marks, strict=True))
     return found
+
+
+@pytest.fixture(scope="module")
+def listed() -> Ended:
+    """`gentrain list` on a wide terminal."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "200")
+        return Ended(main(["list"]), out.getvalue(), "")
 
 
 def test_every_model_and_what_its_class_can_do(gentrain: Callable[..., Ended], workplace: Path) -> None:
@@ -57,12 +70,9 @@ def under(ended: Ended, heading: str) -> dict[str, str]:
     return {name: text.strip() for name, _, text in rows}
 
 
-def test_models_stand_by_family_in_a_line_each(
-    gentrain: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_models_stand_by_family_in_a_line_each(listed: Ended, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each with the first sentence of its file, cut at a word where the terminal is narrow."""
-    monkeypatch.setenv("COLUMNS", "200")
-    done = gentrain("list")
+    done = listed
     families = ["Adversarial", "Autoencoders", "Autoregressive", "Energy-based", "Flows"]
     shown = {name: text for family in families for name, text in under(done, family).items()}
     assert sorted(shown) == MODELS
@@ -73,15 +83,13 @@ def test_models_stand_by_family_in_a_line_each(
         assert text[:30] in (config_dir() / "model" / f"{name}.yaml").read_text()
     assert under(done, "Flows")["glow"].endswith("coupling layers.")
     monkeypatch.setenv("COLUMNS", "60")
-    narrow = gentrain("list")
-    assert (
-        max(len(line) for line in narrow.out.partition("what each")[0].splitlines() if line[:2] == "  ") <= 60
-    )
-    assert under(narrow, "Flows")["glow"].endswith(" ...")
+    narrow = lines(under(done, "Flows"))
+    assert max(map(len, narrow)) <= 60
+    assert narrow[0].endswith(" ...")
 
 
-def test_the_columns_are_the_verbs_that_use_a_model(gentrain: Callable[..., Ended]) -> None:
-    (marks, *_) = table(gentrain("list")).values()
+def test_the_columns_are_the_verbs_that_use_a_model(listed: Ended) -> None:
+    (marks, *_) = table(listed).values()
     assert list(marks) == [verb for verb in VERBS if needed(verb)]
     assert {verb for verb in VERBS if not needed(verb)} <= {"list", "reproduce", "report", "doctor"}, (
         "a verb without a capability to ask for"
@@ -101,7 +109,9 @@ def test_data_sets_and_the_next_command(gentrain: Callable[..., Ended], workplac
     assert tried.status == 0, tried.err
 
 
-def test_ones_own_models_stand_in_the_table(gentrain: Callable[..., Ended], workplace: Path) -> None:
+def test_ones_own_models_stand_in_the_table(
+    gentrain: Callable[..., Ended], workplace: Path, listed: Ended
+) -> None:
     arguments = [word for word in toy("toy_gan") if not word.startswith("model=")]
     done = gentrain("list", *arguments)
     assert set(under(done, "your own")) == {"toy_chain", "toy_flow", "toy_gan"}
@@ -113,7 +123,7 @@ def test_ones_own_models_stand_in_the_table(gentrain: Callable[..., Ended], work
     untrusted = gentrain("list", *[word for word in arguments if not word.startswith("trust")])
     assert untrusted.status == 0, untrusted.err
     rows = {line.split()[0]: line for line in untrusted.out.splitlines() if line}
-    assert rows["vae"].split()[1:] == list(table(gentrain("list"))["vae"].values())
+    assert rows["vae"].split()[1:] == list(table(listed)["vae"].values())
     for name in ("toy_flow", "toy_gan"):
         assert "not shown" in rows[name]
         assert "trust=toys" in rows[name], "what to type"
