@@ -157,6 +157,9 @@ class TrainConfig:
 class SampleConfig(GivenConfig):
     """`gentrain sample`."""
 
+    # Write on a picture what it is of, at a size that prints; not where its pixels are to be read.
+    titles: bool = False
+
     # Images to draw.
     n: int = knob(64, at_least=1)
     # How much noise, relative to training: scales latents, or divides the logits of pixels.
@@ -188,6 +191,9 @@ class EvalConfig(CheckpointConfig):
 @dataclass
 class ImagesConfig(GivenConfig):
     """What commands that start from images take."""
+
+    # Write on a picture what it is of and what its rows and columns are, at a size that prints.
+    titles: bool = False
 
     # Where the data lie now.
     dataset: DatasetPlace = field(default_factory=DatasetPlace)
