@@ -80,7 +80,7 @@ def _write(
     room: float,
     tall: float = _LETTER,
 ) -> None:
-    """A word at `place`: smaller where it is wider than `room` or not so `tall`, and cut where it still is."""
+    """A word at `place`, smaller where it is wider than `room` or not so `tall`, cut where it still is."""
     size = min(_LETTER, tall) * min(1.0, room / max(1.0, _font(_LETTER).getlength(word)))
     font = _font(max(size, min(_SMALLEST, tall)))
     while len(word) > 1 and font.getlength(word) > room:
