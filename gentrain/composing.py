@@ -40,6 +40,24 @@ def composed(verb: str, overrides: Sequence[str], dirs: Sequence[str] = ()) -> D
         return compose(verb, overrides=[*overrides, *([f"hydra.searchpath=[{search}]"] if dirs else [])])
 
 
+def chosen(
+    verb: str, overrides: Sequence[str], dirs: Sequence[str] = ()
+) -> tuple[DictConfig, dict[str, str | None]]:
+    """As `composed`, and the options of the config groups."""
+    from hydra import compose, initialize_config_dir
+    from omegaconf import open_dict
+
+    register_schemas()
+    search = ",".join(f"'file://{Path(folder).resolve()}'" for folder in dirs)
+    more = [f"hydra.searchpath=[{search}]"] if dirs else []
+    with left_alone(), initialize_config_dir(str(config_dir()), version_base="1.3"):
+        config = compose(verb, overrides=[*overrides, *more], return_hydra_config=True)
+    choices = dict(config.hydra.runtime.choices)
+    with open_dict(config):
+        del config["hydra"]
+    return config, choices
+
+
 def trusted(config: DictConfig) -> list[str]:
     """The modules that `trust` names in a config that nobody has checked yet.
 

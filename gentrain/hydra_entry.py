@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from gentrain import waiting
 from gentrain.arguments import config_dirs, prepared, split_options
-from gentrain.commands.verbs import VERBS
 from gentrain.errors import UserError
 
 if TYPE_CHECKING:
@@ -47,13 +46,17 @@ def run(verb: str, rest: list[str]) -> int:
     from gentrain.trust import admit
 
     register_schemas()
-    if "--help" in rest or "-h" in rest:
-        print(f"gentrain {verb}: {VERBS[verb].text}\n\nExamples:")
-        print("\n".join(f"  {example}" for example in VERBS[verb].examples) + "\n", flush=True)
     options, overrides = split_options(verb, rest)
     refuse_removals(verb, overrides)
     multirun = any(arg in ("-m", "--multirun") for arg in options)
     overrides = [prepared(arg, path_keys(verb), multirun) for arg in overrides]
+    if {"--help", "-h"} & set(options):
+        usage = import_module("gentrain.commands.usage").usage
+        try:
+            print(usage(verb, overrides, config_dirs(rest), "--resolve" in options))
+        except Exception as error:  # as below
+            raise explain(error, verb, [o for o in rest if "=" in o], config_dirs(rest)) from error
+        return 0
     sweep = import_module("gentrain.commands.sweep").Sweep() if multirun else None
 
     def task(config: DictConfig) -> None:

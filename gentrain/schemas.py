@@ -157,6 +157,8 @@ class TrainConfig:
 class SampleConfig(GivenConfig):
     """`gentrain sample`."""
 
+    # Write on a picture what it is of, at a size that prints; not where its pixels are to be read.
+    titles: bool = False
     # Images or sounds to draw.
     n: int = knob(64, at_least=1)
     # Of sounds, how long each is to be. None: as long as the crops that the model was trained on.
@@ -202,6 +204,9 @@ class EvalConfig(CheckpointConfig):
 @dataclass
 class ImagesConfig(GivenConfig):
     """What commands that start from images take."""
+
+    # Write on a picture what it is of and what its rows and columns are, at a size that prints.
+    titles: bool = False
 
     # Where the data lie now.
     dataset: DatasetPlace = field(default_factory=DatasetPlace)
@@ -354,6 +359,16 @@ class ListConfig:
     trust: Any = field(default_factory=list, metadata={"names": True})
 
 
+@dataclass
+class DoctorConfig:
+    """`gentrain doctor`."""
+
+    # auto, cpu, cuda, cuda:N or mps: what is to be looked at.
+    device: str = "auto"
+    # Own packages, to see whether they are found.
+    trust: Any = field(default_factory=list, metadata={"names": True})
+
+
 SCHEMAS: dict[str, type] = {
     "train": TrainConfig,
     "reproduce": TrainConfig,
@@ -369,5 +384,6 @@ SCHEMAS: dict[str, type] = {
     "export": ExportConfig,
     "quiz": QuizConfig,
     "report": ReportConfig,
+    "doctor": DoctorConfig,
     "list": ListConfig,
 }

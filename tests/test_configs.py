@@ -18,7 +18,7 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf
 from running import Ended
 
-from gentrain import schemas
+from gentrain import page_schemas, schema_parts, schemas
 from gentrain.api import compose_train
 from gentrain.building import settings_of
 from gentrain.config import config_dir, conform, options, path_keys, register_schemas
@@ -111,9 +111,13 @@ def test_every_key_says_what_it_is(file: Path) -> None:
     assert not bare_keys(file.read_text())
 
 
+#: Where our sections are written.
+PARTS = (schema_parts, page_schemas, schemas)
+
+
 def field_lines() -> Iterator[tuple[str, str, str]]:
-    """(line, the line above, class) of every dataclass field in schemas.py."""
-    lines = inspect.getsource(schemas).splitlines()
+    """(line, the line above, class) of every dataclass field in schemas.py and what it is made of."""
+    lines = [line for part in PARTS for line in inspect.getsource(part).splitlines()]
     inside = ""
     for above, line in zip(["", *lines], lines, strict=False):
         if match := re.match(r"class (\w+)", line):
@@ -128,8 +132,9 @@ def test_every_setting_of_ours_says_what_it_is() -> None:
     found = list(field_lines())
     count = sum(
         len([f for f in dataclasses.fields(cls) if f.name in cls.__annotations__])
-        for cls in vars(schemas).values()
-        if dataclasses.is_dataclass(cls)
+        for part in PARTS
+        for cls in vars(part).values()
+        if dataclasses.is_dataclass(cls) and cls.__module__ == part.__name__
     )
     assert len(found) == count > 40
     assert not [(cls, line) for line, above, cls in found if not re.match(r"    # \w", above)]

@@ -117,6 +117,8 @@ def between_latents(
     x_means = torch.stack([images[group].float().mean(0) for group in together])  # [groups, C, H, W]
     rows += [model.latents_to_images(z_means, condition=same_for_all(loaded, len(z_means), one))]
     rows += [to_pixels(x_means, levels), result, to_pixels(pixels, levels)]
+    named = [f"{side} {shown(group)}" for side, all_ in (("plus", plus), ("minus", minus)) for group in all_]
+    out.name([*named, "mean latents", "mean pixels", "result, around it", "by pixels"], what="arithmetic")
     out.png(stacked(rows, loaded.model.spec))
     above = f"{len(plus)} of plus, {len(minus)} of minus" if minus else f"{len(plus)} of plus"
     return [
@@ -157,6 +159,7 @@ def along_labels(loaded: Loaded, config: DictConfig, out: Output, one: Tensor | 
         moved = walk(latent, z_plus - z_minus, strengths)
         rows.append(model.latents_to_images(moved, condition=None if y is None else y[i]))
         rows.append(to_pixels(walk(image.float(), x_plus - x_minus, strengths), levels))
+    out.name(["latents", "pixels"] * len(x), [f"{float(s):.2g}" for s in strengths], "along the label")
     out.png(sheet(torch.cat(rows), loaded.model.spec, columns=config.columns))
     return [
         out.wrote(f"{len(x)} images by 0 to {config.strength:g} along the label, latents above pixels"),

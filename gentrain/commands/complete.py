@@ -16,7 +16,7 @@ from gentrain import progress
 from gentrain.api import Loaded
 from gentrain.commands.abilities import capable
 from gentrain.commands.asked import Asked
-from gentrain.commands.given import for_each, given, with_given
+from gentrain.commands.given import for_each, given, names_of, with_given
 from gentrain.commands.next import ckpt_argument, next_command
 from gentrain.commands.output import Output
 from gentrain.commands.seconds import read_sounds, samples_in, sounds_wanted
@@ -58,6 +58,8 @@ def run(asked: Asked) -> None:
     x, y = batch.x, loaded.model.condition_in(batch)
     known = mask.to(device_of(loaded)).expand_as(x)
     note = model.note(known)
+    ways_named = [f"way {i + 1}" for i in range(config.n)]
+    out.name(names_of(batch, spec), ["image", "given", *ways_named], f"completions of {config.known}")
     with torch.no_grad(), progress.shown():
         again, kept = (part.repeat_interleave(config.n, 0) for part in (x, known))
         of_each = None if y is None else y.repeat_interleave(config.n, 0)

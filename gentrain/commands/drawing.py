@@ -36,6 +36,8 @@ def drawn(verb: str, loaded: Loaded, config: DictConfig, settings: Sequence[str]
         asked = composed(verb, [prepared(word, path_keys(verb), sweep=False) for word in words])
         for key in ("device", "threads", "seed", "ema", "trust"):
             asked[key] = config[key]
+        if "titles" in asked:
+            asked.titles = True
         if "dataset" in asked:
             asked.dataset = config.dataset
         with contextlib.redirect_stdout(io.StringIO()):

@@ -40,6 +40,19 @@ def given(config: DictConfig, loaded: Loaded, typed: Sequence[str]) -> Tensor | 
     return value.to(device_of(loaded))
 
 
+def given_in_words(config: DictConfig, typed: Sequence[str]) -> str:
+    """What was typed of it, to stand in a title: `, label=7`; empty where nothing was."""
+    found = [f", {key}={as_typed(typed, key, config[key])}" for key in KINDS if config[key] is not None]
+    return "".join(found)
+
+
+def names_of(batch: Batch, spec: DataSpec) -> list[str]:
+    """The names of the images' labels; none where they have no labels."""
+    if batch.label is None or spec.label_words is None:
+        return []
+    return [spec.label_words[label] for label in batch.label.tolist()]
+
+
 def with_given(batch: Batch, loaded: Loaded, one: Tensor | None) -> Batch:
     """The batch with what the model takes of its images: `one` for all, or each image's own.
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from gentrain.api import Loaded
 from gentrain.commands.abilities import capable
 from gentrain.commands.asked import Asked
-from gentrain.commands.given import for_each, given, lacks_own, with_given
+from gentrain.commands.given import for_each, given, lacks_own, names_of, with_given
 from gentrain.commands.next import ckpt_argument, next_command
 from gentrain.commands.output import Output
 from gentrain.commands.trained import device_of, named_batch, open_model
@@ -60,6 +60,7 @@ def run(asked: Asked) -> None:
             print(f"next    {then}")
             return
         if config.images is None and model.latent_prior != "none":
+            ends_named: list[str] = []
             y = for_each(loaded, config.rows, one)  # of each row
             twice = None if y is None else y.repeat_interleave(2, 0)
             ends, what = model.prior_draws(2 * config.rows, condition=twice), "latents drawn from the prior"
@@ -70,6 +71,8 @@ def run(asked: Asked) -> None:
                 batch = first_pairs(batch)
             if len(batch.x) < 2 or len(batch.x) % 2:
                 raise UserError(f"images={config.images}: expected an even number, found {len(batch.x)}")
+            words = names_of(batch, loaded.model.spec)
+            ends_named = [f"{a} to {b}" for a, b in zip(words[::2], words[1::2], strict=True)]
             # Latents are found with what each image has, and shown with what is typed.
             named = with_given(batch, loaded, one if lacks_own(batch, loaded) else None)
             own = loaded.model.condition_in(named)
@@ -80,6 +83,9 @@ def run(asked: Asked) -> None:
                 name = loaded.model.condition.name
                 what += f", shown with the {name} of the first of each pair" if differ else ""
         between = spherical if model.latent_prior == "gaussian" else straight
+        out.name(
+            ends_named, [f"{i / (config.columns - 1):.2g}" for i in range(config.columns)], "interpolations"
+        )
         weights = torch.linspace(0, 1, config.columns, device=ends.device, dtype=ends.dtype)
         rows = [between(a, b, weights) for a, b in zip(ends[::2], ends[1::2], strict=True)]
         y = None if y is None else y.repeat_interleave(config.columns, 0)

@@ -15,9 +15,18 @@ from gentrain.api import Loaded
 from gentrain.contracts import DataSpec
 from gentrain.files import check_folder, numbered, write_text, writing
 from gentrain.images import as_image, check_out, draw_png, save_animation, save_png
+from gentrain.titles import Labels, titled
 
 #: What to type to have the file in another place.
 ELSEWHERE = "out=FILE"
+
+
+def subject(loaded: Loaded | None) -> str:
+    """What a picture is of, in words."""
+    if loaded is None:
+        return ""
+    names = loaded.config.names
+    return f"{names.model} on {names.dataset}, step {loaded.step:,}"
 
 
 class Output:
@@ -40,6 +49,7 @@ class Output:
     def __init__(
         self, config: DictConfig, loaded: Loaded | None, default: str, suffixes: tuple[str, ...]
     ) -> None:
+        self._titles = Labels(subject(loaded)) if config.get("titles") else None
         self._typed = config.out is not None
         self._how = ""
         if self._typed:
@@ -49,12 +59,19 @@ class Output:
             self.path = (loaded.run.folder if loaded and loaded.run else Path()) / default
             check_folder(self.path.absolute().parent, str(self.path), ELSEWHERE)
 
+    def name(self, rows: Sequence[str] = (), columns: Sequence[str] = (), what: str = "") -> None:
+        """What the rows and columns of the picture are, and what it shows: written with `titles=true`."""
+        if self._titles is not None:
+            title = ": ".join(part for part in (self._titles.title, what) if part)
+            self._titles = Labels(title, list(rows), list(columns))
+
     def png(self, picture: Tensor) -> None:
         """Write uint8 [1 or 3, height, width].
 
         Raises:
             UserError, Fault: as `files.unwritable` says.
         """
+        picture = picture if self._titles is None else titled(picture, self._titles)
         self._write(lambda file: draw_png(picture, file))
 
     def sounds(self, x: Tensor, spec: DataSpec) -> None:

@@ -81,7 +81,10 @@ def of_models(config: DictConfig) -> None:
     ]
     names = [f"{called(loaded)}, step {loaded.step}" for loaded in models]
     if versus and names[0] == names[1]:
-        names = [f"{name} ({loaded.path})" for name, loaded in zip(names, models, strict=True)]
+        names = [
+            f"{name} ({loaded.run.folder.name if loaded.run else loaded.path})"
+            for name, loaded in zip(names, models, strict=True)
+        ]
     quiz = quiz_of(config, pairs, practice, names[0], names[1] if versus else "test images", versus)
     write(out, quiz, config)
     print(f"next    {next_command(models[0].model, ckpt_argument(models[0]), 'sample', config=config)}")

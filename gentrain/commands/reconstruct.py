@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from gentrain.commands.abilities import capable
 from gentrain.commands.asked import Asked
-from gentrain.commands.given import given, with_given
+from gentrain.commands.given import given, names_of, with_given
 from gentrain.commands.next import ckpt_argument, next_command
 from gentrain.commands.output import Output
 from gentrain.commands.trained import named_batch, open_model
@@ -31,6 +33,8 @@ def run(asked: Asked) -> None:
     batch = with_given(named_batch(config.images, loaded, config), loaded, one)
     try:
         rows = model.reconstructions(batch)
+        named = names_of(batch, loaded.model.spec) if len(batch.x) <= 8 else []
+        out.name(list(rows) * math.ceil(len(batch.x) / 8), named, "reconstructions")
     except ValueError as error:
         where = "reconstruct" if config.images is None else f"images={config.images}"
         raise UserError(f"{where}: {error}") from error

@@ -95,7 +95,7 @@ def report(place: str, config: DictConfig) -> None:
     page = run_page(facts, config.beginning)
     check_size(page, lambda part: smaller(part, config, len(facts.frames)))
     out.text(page)
-    print(out.wrote(f"{len(facts.frames)} pictures over the steps, {len(page) / 1e6:.1f} MB"))
+    print(out.wrote(f"{len(facts.frames)} steps of samples, {len(page) / 1e6:.1f} MB"))
     if config.animation:
         with writing(gif, "out=FILE") as temporary:
             save_animation([Image.open(io.BytesIO(png)) for _, png in facts.frames], temporary, "GIF")

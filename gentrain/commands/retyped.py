@@ -32,7 +32,8 @@ def command_of(config: DictConfig) -> str | None:
         plain = composed("train", chosen)
     except Exception:  # a model of the user's own, or one that was renamed
         return None
-    words = [_word(key, value) for key, value in _settings(config).items() if _at(plain, key) != value]
+    default = OmegaConf.to_container(plain, resolve=False)
+    words = [_word(key, value) for key, value in _settings(config).items() if _at(default, key) != value]
     return " ".join(["gentrain train", *chosen, *words])
 
 
@@ -51,14 +52,25 @@ def differing(configs: Sequence[DictConfig]) -> list[dict[str, str]]:
     return [{key: _shown(own.get(key)) for key in apart if key in own} for own in settings]
 
 
+def plain_settings(config: DictConfig) -> dict[str, float | str]:
+    """{dotted key: number, or text} of what decides how a model is trained, and of its names."""
+    names = {"model": str(config.names.model), "dataset": str(config.names.dataset)}
+    resolved = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
+    assert isinstance(resolved, DictConfig)
+    values = {key: value for key, value in _settings(resolved).items() if value is not None}
+    number = {key: v for key, v in values.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
+    return {**names, **{key: _shown(value) for key, value in values.items()}, **number}
+
+
 def _settings(config: DictConfig) -> dict[str, Any]:
     """{dotted key: value, unresolved} of what decides how a model is trained."""
-    return {key: _at(config, key) for key in leaves_of(config) if not key.startswith(_NO_SETTING)}
+    plain = OmegaConf.to_container(config, resolve=False)
+    return {key: _at(plain, key) for key in leaves_of(config) if not key.startswith(_NO_SETTING)}
 
 
-def _at(config: DictConfig, key: str) -> Any:
-    """The value of a dotted key, not resolved; None where there is none."""
-    node: Any = OmegaConf.to_container(config, resolve=False)
+def _at(plain: Any, key: str) -> Any:
+    """The value of a dotted key in plain mappings; None where there is none."""
+    node = plain
     for part in key.split("."):
         if not isinstance(node, dict) or part not in node:
             return None

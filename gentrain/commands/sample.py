@@ -7,7 +7,7 @@ import torch
 
 from gentrain.commands.abilities import capable
 from gentrain.commands.asked import Asked
-from gentrain.commands.given import given
+from gentrain.commands.given import given, given_in_words
 from gentrain.commands.next import ckpt_argument, next_command
 from gentrain.commands.output import Output
 from gentrain.commands.seconds import samples_in, sounds_wanted
@@ -44,6 +44,7 @@ def run(asked: Asked) -> None:
     picture = out.path.suffix != ".npz"
     if picture and config.n > MOST_IN_A_PICTURE:
         raise UserError(f"n={config.n} is too many for a picture; write them with out=samples.npz")
+    out.name(what=f"{config.n} samples" + given_in_words(config, typed))
     one = given(config, loaded, typed)
     with torch.no_grad():
         stand(loaded, config)

@@ -47,8 +47,8 @@ def print_summary(
     say(f"train   {plan.steps} steps of {plan.batch_size} {data.spec.words[0]}s ({epochs:.1f} epochs)")
     if epochs > MANY_EPOCHS and len(data.train) < FEW_IMAGES:
         warnings.warn(
-            f"{epochs:.0f} epochs over {len(data.train):,} {data.spec.words[0]}s: a model knows so few by heart long "
-            "before, and makes nothing else; train.epochs=100 is a length to begin with",
+            f"{epochs:.0f} epochs over {len(data.train):,} {data.spec.words[0]}s: a model knows so few by "
+            "heart long before, and makes nothing else; train.epochs=100 is a length to begin with",
             stacklevel=2,
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from gentrain.commands.assemble import Assembled, make_trainer
 from gentrain.commands.beginning import New, Resumed, StartedOver
 from gentrain.commands.length import saved_text
 from gentrain.commands.resuming import Complete, reopen
+from gentrain.commands.retyped import plain_settings
 from gentrain.commands.summary import print_dry_run, print_outcome, print_summary
 from gentrain.config import conform
 from gentrain.errors import UserError
@@ -207,17 +208,17 @@ def perform(settled: Settled, assembled: Assembled) -> dict[str, Any]:
         write_config(settled.config, run)
         where = "from step " + str(trainer.step) if trainer.step else "to step " + str(trainer.plan.steps)
         say(f"run     {run.folder} ({where})")
-    outcome = fit(assembled, run)
+    outcome = fit(assembled, run, plain_settings(settled.config))
     if world.is_main:
         print_outcome(outcome, run, trainer.model)
     return {"run": run.folder, "outcome": outcome}
 
 
-def fit(assembled: Assembled, run: Run) -> Outcome:
+def fit(assembled: Assembled, run: Run, settings: Mapping[str, float | str]) -> Outcome:
     """Train in the folder, which is given back in the end; a job that is to be queued again, is."""
     trainer = assembled.trainer
     try:
-        return trainer.fit(run, assembled.identity)
+        return trainer.fit(run, assembled.identity, settings)
     except Stopped as stopped:
         if stopped.signum == signal.SIGUSR1 and trainer.world.is_main and (came := stopping.requeue()):
             print(f"note    {came}", flush=True)

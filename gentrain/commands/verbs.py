@@ -172,10 +172,13 @@ VERBS = {
             "gentrain report ckpt=[outputs/runs/a,outputs/runs/b] out=compared.html",
             "gentrain report ckpt=outputs/sweeps/2026-01-31_12-00-00",
         ),
-        needs=("GenerativeModel",),
+    ),
+    "doctor": Verb(
+        "say what works on this machine, and what to type for what does not",
+        ("gentrain doctor",),
     ),
     "list": Verb(
-        "show models, what each can do, and data sets",
+        "show models by family, what each can do, data sets, experiments, metrics",
         ("gentrain list",),
     ),
 }

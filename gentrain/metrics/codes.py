@@ -32,7 +32,7 @@ def matched(categories: Tensor, labels: Tensor, count: int, classes: int) -> Mat
     Raises:
         ValueError: no images.
     """
-    from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
+    from scipy.optimize import linear_sum_assignment
 
     if not len(labels):
         raise ValueError("there are no images to match")

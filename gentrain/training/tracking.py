@@ -44,6 +44,8 @@ class Tracker:
         self.folder, self.plan = folder, plan
         self._disk_warned = False
         self._said = time.perf_counter()  # when progress was last told
+        self._settings: dict[str, float | str] = {}
+        self._figures: set[str] = set()  # that runs are compared by
         self._writer = self._open(start)
         truncate_metrics(folder / "metrics.jsonl", start, evaluated)
         self._metrics = (folder / "metrics.jsonl").open("a", encoding="utf-8")
@@ -81,6 +83,7 @@ class Tracker:
             for name, value in values.items():
                 writer.add_scalar(name, value, step)
 
+        self._figures |= {name for name in values if name.startswith(("loss/", "eval/", "check/"))}
         self._tensorboard(write)
         shown = {k: v for k, v in values.items() if k.startswith(("loss/", "eval/"))}
         self._bar.set_postfix({k: f"{v:.4g}" for k, v in shown.items()}, refresh=False)
@@ -99,9 +102,27 @@ class Tracker:
         samples = np.frombuffer(frames, "<i2").astype(np.float32) / 2**15
         self._tensorboard(lambda writer: writer.add_audio(name, samples[None], step, rate))
 
-    def text(self, name: str, text: str) -> None:
-        """A text in TensorBoard."""
-        self._tensorboard(lambda writer: writer.add_text(name, text))
+    def describe(self, config: str, settings: Mapping[str, float | str]) -> None:
+        """What is trained, for TensorBoard: the config as text, and its settings beside the final figures.
+
+        The figures are those that this session logs: the page of hyperparameters compares runs by them.
+
+        Args:
+            config: YAML.
+            settings: {dotted key: value}.
+        """
+        self._settings = dict(settings)
+        # Four spaces more make it code in Markdown.
+        text = "".join(f"    {line}\n" for line in config.splitlines())
+        self._tensorboard(lambda writer: writer.add_text("config", text))
+
+    def _compare(self, writer: SummaryWriter) -> None:
+        """Write the settings, and which figures the runs are compared by."""
+        from torch.utils.tensorboard.summary import hparams
+
+        # Not by add_hparams, which leaves a folder with another event file.
+        for summary in hparams(self._settings, dict.fromkeys(sorted(self._figures), 0.0)):
+            writer._get_file_writer().add_summary(summary)
 
     def say(self, line: str) -> None:
         """A line for the reader that does not tear the bar."""
@@ -169,6 +190,8 @@ class Tracker:
         self._bar.close()
         with contextlib.suppress(OSError):  # said by the write that failed
             self._metrics.close()
+        if self._settings and self._figures:
+            self._tensorboard(self._compare)
         self._tensorboard(lambda writer: writer.close())
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -113,12 +113,15 @@ class Trainer:
 
     # The loop
 
-    def fit(self, run: Run, identity: dict[str, Any]) -> Outcome:
+    def fit(
+        self, run: Run, identity: dict[str, Any], settings: Mapping[str, float | str] | None = None
+    ) -> Outcome:
         """Train from the present step to the run's end; what the last session did not get to comes first.
 
         Args:
             run: its folder.
             identity: what checkpoints say of the run: its config as YAML, names, DataSpec, data.
+            settings: {dotted key: value} of that config, by which TensorBoard compares runs.
 
         Raises:
             Fault: a loss or gradient was not finite (step, turn and term are named), a part of the
@@ -131,6 +134,7 @@ class Trainer:
         with StopOnSignal() as stop:  # first: a signal that comes from here on finds the run saved
             if self.world.is_main:
                 self._tracker = Tracker(run.folder, self.plan, self.step, self.progress.evaluated)
+                self._tracker.describe(identity["config"], settings or {})
             self._log_clock, self._log_step = time.perf_counter(), self.step
             try:
                 self._catch_up()

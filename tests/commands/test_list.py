@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +13,10 @@ import yaml
 from hydra.utils import get_class
 from running import Ended, toy
 
+from gentrain.cli import main
 from gentrain.commands.abilities import needed
+from gentrain.commands.list import lines
+from gentrain.commands.measures import METRICS
 from gentrain.commands.verbs import VERBS
 from gentrain.config import config_dir
 
@@ -21,7 +27,7 @@ DATASETS = sorted(file.stem for file in (config_dir() / "dataset").glob("[!_]*.y
 def table(ended: Ended) -> dict[str, dict[str, str]]:
     """{model: {verb: mark}}, by the columns that a reader sees."""
     assert ended.status == 0, ended.err
-    head, *rows = ended.out.partition("\n\n")[0].splitlines()
+    head, *rows = ended.out.partition("what each can do\n")[2].partition("\n\n")[0].splitlines()
     verbs = head.split()[1:]
     starts = [head.index(" " + verb) + 1 for verb in verbs]
     found = {}
@@ -30,6 +36,15 @@ def table(ended: Ended) -> dict[str, dict[str, str]]:
         assert row.split()[1:] == marks, "each mark stands below its verb"
         found[row.split()[0]] = dict(zip(verbs, marks, strict=True))
     return found
+
+
+@pytest.fixture(scope="module")
+def listed() -> Ended:
+    """`gentrain list` on a wide terminal."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "200")
+        return Ended(main(["list"]), out.getvalue(), "")
 
 
 def test_every_model_and_what_its_class_can_do(gentrain: Callable[..., Ended], workplace: Path) -> None:
@@ -44,27 +59,63 @@ def test_every_model_and_what_its_class_can_do(gentrain: Callable[..., Ended], w
     assert list(workplace.iterdir()) == []
 
 
-def test_the_columns_are_the_verbs_that_use_a_model(gentrain: Callable[..., Ended]) -> None:
-    (marks, *_) = table(gentrain("list")).values()
+def under(ended: Ended, heading: str) -> dict[str, str]:
+    """{name: what it is} of the lines below the heading that begins so."""
+    lines = iter(ended.out.splitlines())
+    next(line for line in lines if line.startswith(heading))
+    rows = [
+        line.strip().partition("  ")
+        for line in itertools.takewhile(lambda line: line.startswith("  "), lines)
+    ]
+    return {name: text.strip() for name, _, text in rows}
+
+
+def test_models_stand_by_family_in_a_line_each(listed: Ended, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each with the first sentence of its file, cut at a word where the terminal is narrow."""
+    done = listed
+    families = ["Adversarial", "Autoencoders", "Autoregressive", "Energy-based", "Flows"]
+    shown = {name: text for family in families for name, text in under(done, family).items()}
+    assert sorted(shown) == MODELS
+    assert "gan" in under(done, "Adversarial")
+    assert "glow" in under(done, "Flows")
+    for name, text in shown.items():
+        assert text, name
+        assert text[:30] in (config_dir() / "model" / f"{name}.yaml").read_text()
+    assert under(done, "Flows")["glow"].endswith("coupling layers.")
+    monkeypatch.setenv("COLUMNS", "60")
+    narrow = lines(under(done, "Flows"))
+    assert max(map(len, narrow)) <= 60
+    assert narrow[0].endswith(" ...")
+
+
+def test_the_columns_are_the_verbs_that_use_a_model(listed: Ended) -> None:
+    (marks, *_) = table(listed).values()
     assert list(marks) == [verb for verb in VERBS if needed(verb)]
-    assert {verb for verb in VERBS if not needed(verb)} <= {"list", "reproduce"}, (
+    assert {verb for verb in VERBS if not needed(verb)} <= {"list", "reproduce", "report", "doctor"}, (
         "a verb without a capability to ask for"
     )
 
 
 def test_data_sets_and_the_next_command(gentrain: Callable[..., Ended], workplace: Path) -> None:
     done = gentrain("list")
-    (line,) = [line for line in done.out.splitlines() if line.startswith("data sets")]
-    assert line.removeprefix("data sets").strip().split(", ") == DATASETS
+    assert sorted(under(done, "data sets")) == DATASETS
+    assert "1,797 handwritten digits" in under(done, "data sets")["digits"]
+    assert set(under(done, "metrics")) == set(METRICS)
+    assert under(done, "metrics")["probe"].startswith("how well a linear classifier")
+    assert "1,797 digits" in under(done, "experiments")["vae_digits"]
     word, program, *arguments = done.out.splitlines()[-1].split()
     assert (word, program) == ("next", "gentrain")
     tried = gentrain(*arguments, "dry_run=true")
     assert tried.status == 0, tried.err
 
 
-def test_ones_own_models_stand_in_the_table(gentrain: Callable[..., Ended], workplace: Path) -> None:
+def test_ones_own_models_stand_in_the_table(
+    gentrain: Callable[..., Ended], workplace: Path, listed: Ended
+) -> None:
     arguments = [word for word in toy("toy_gan") if not word.startswith("model=")]
-    shown = table(gentrain("list", *arguments))
+    done = gentrain("list", *arguments)
+    assert set(under(done, "your own")) == {"toy_chain", "toy_flow", "toy_gan"}
+    shown = table(done)
     assert sorted(shown) == sorted([*MODELS, "toy_chain", "toy_flow", "toy_gan"])
     assert shown["toy_gan"] | {"train": "yes", "sample": "yes", "interpolate": "yes"} == shown["toy_gan"]
     assert shown["toy_gan"]["arithmetic"] == shown["toy_gan"]["eval"] == shown["toy_flow"]["eval"] == "yes"
@@ -72,7 +123,7 @@ def test_ones_own_models_stand_in_the_table(gentrain: Callable[..., Ended], work
     untrusted = gentrain("list", *[word for word in arguments if not word.startswith("trust")])
     assert untrusted.status == 0, untrusted.err
     rows = {line.split()[0]: line for line in untrusted.out.splitlines() if line}
-    assert rows["vae"] == {line.split()[0]: line for line in gentrain("list").out.splitlines() if line}["vae"]
+    assert rows["vae"].split()[1:] == list(table(listed)["vae"].values())
     for name in ("toy_flow", "toy_gan"):
         assert "not shown" in rows[name]
         assert "trust=toys" in rows[name], "what to type"

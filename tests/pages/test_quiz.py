@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -125,11 +126,14 @@ def test_pictures_are_covered_in_time(browser: Any, tmp_path: Path) -> None:
 
 def test_of_two_models_one_is_preferred(browser: Any, tmp_path: Path) -> None:
     page = tmp_path / "quiz.html"
-    page.write_text(quiz_page(quiz(versus=True, practice=0, second="other", question="real")))
-    opened(browser, page)
+    long = "outputs/vae-mnist/2026-01-31_12-00-00_of_an_experiment_with_a_long_name"
+    near = Nearest(torch.zeros(1, 4, 4, dtype=torch.uint8), 0.1)
+    two = quiz(versus=True, practice=0, second=long, question="real")
+    page.write_text(quiz_page(replace(two, pairs=[replace(p, nearest=(near, near)) for p in two.pairs])))
+    opened(browser, page, 390)
     browser.find_element("css selector", "button.main").click()
     for _ in range(8):
         press(browser, "ab"[0 if seen(browser, "#choose-0 canvas") == 255 else 1])
     assert browser.find_element("id", "score").text == "0 of 8 for <b>model</b>"
-    assert "you prefer other to <b>model</b>" in browser.find_element("id", "verdict").text
+    assert f"you prefer {long} to <b>model</b>" in browser.find_element("id", "verdict").text
     assert troubles(browser) == []

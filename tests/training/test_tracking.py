@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from running import MODELS, OFTEN, Ended, toy
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from gentrain.errors import Fault
 from gentrain.training.plan import Plan
@@ -51,6 +52,18 @@ def test_tensorboard_metrics_and_pictures_agree(gentrain: Callable[..., Ended]) 
         logged = [(s.step, pytest.approx(s.value, rel=1e-5)) for s in board.Scalars(tag)]
         assert [(line["step"], line[tag]) for line in lines if tag in line] == logged
     assert [s.step for s in board.Scalars("loss/total")] == list(range(10, 101, 10))
+    (text,) = board.Tensors("config/text_summary")
+    (config,) = text.tensor_proto.string_val
+    assert "    latent_dim: 16" in config.decode()
+    plugin = board.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    started = HParamsPluginData.FromString(plugin).session_start_info
+    assert started.hparams["model"].string_value == "vae"
+    assert started.hparams["model.channels"].string_value == "[8,8]"
+    assert started.hparams["optim.main.lr"].number_value == 1e-3
+    plugin = board.SummaryMetadata("_hparams_/experiment").plugin_data.content
+    metrics = {info.name.tag for info in HParamsPluginData.FromString(plugin).experiment.metric_infos}
+    assert {"loss/total", "eval/nats"} <= metrics <= set(board.Tags()["scalars"])
+    assert len(list(Path("run").rglob("events.out.*"))) == 1
     assert set(board.Tags()["images"]) == {"samples", "reconstructions"}
     for kind in ("samples", "reconstructions"):
         with Image.open(f"run/{kind}/step_00000100.png") as picture:

@@ -1,1 +1,1 @@
-"""Variational autoencoders."""
+"""Autoencoders: a narrow code between two networks; the variational ones bound p(x)."""
