@@ -20,6 +20,8 @@ _COLOURS |= {colour: f"var(--c{number})" for number, colour in enumerate(_LINES)
 _STROKES = ("-", "--", ":", "-.")
 #: Above this ratio of the largest to the smallest value an axis is logarithmic.
 _DECADES = 50
+#: Letters of a name in a legend at most, and inches that a row of it is high.
+_SHORT, _ROW = 44, 0.19
 _numbers = count()
 
 
@@ -36,12 +38,12 @@ def line_chart(
         curves: {name: points}; several have a legend.
         ylabel: of the axis of values.
         mark: a value that means something and what it is called: a dashed line.
-        size: inches, of 72 pixels each.
+        size: inches, of 72 pixels each; a legend comes to the height.
     """
     # Half a second, which no other command is to wait.
     import matplotlib as mpl
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     own = f"gentrain{next(_numbers)}"
     settings = {
@@ -58,11 +60,15 @@ def line_chart(
         "ytick.labelcolor": _INK,
         "grid.color": _GRID,
         "axes.formatter.useoffset": False,
+        "text.parse_math": False,  # a name may hold ${...}
     }
+    names = [_short(name) for name in curves]
+    beside = 2 if max(map(len, names), default=0) <= _SHORT // 2 else 1
+    rows = -(-len(names) // beside) if len(names) > 1 else 0
     with mpl.rc_context(settings):
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Figure(figsize=(size[0], size[1] + _ROW * rows), layout="constrained")
         axes = figure.add_subplot()
-        for number, (name, points) in enumerate(curves.items()):
+        for number, (name, points) in enumerate(zip(names, curves.values(), strict=True)):
             steps, values = [step for step, _ in points], [value for _, value in points]
             axes.plot(
                 steps,
@@ -85,18 +91,27 @@ def line_chart(
         if shown and min(shown) > 0 and max(shown) > _DECADES * min(shown):
             axes.set_yscale("log")
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axes.yaxis.set_minor_formatter(NullFormatter())
         axes.grid(visible=True, linewidth=0.6)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         axes.set_xlabel("step")
         axes.set_ylabel(ylabel)
-        if len(curves) > 1:
-            figure.legend(loc="outside lower center", ncols=min(2, len(curves)), frameon=False)
+        if rows:
+            figure.legend(
+                axes.lines[: len(names)], names, loc="outside lower center", ncols=beside, frameon=False
+            )
         file = io.StringIO()
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return _inline(file.getvalue(), own)
+
+
+def _short(name: str) -> str:
+    """`name`, cut in its middle where it is too long for a legend: both ends tell names apart."""
+    half = _SHORT // 2
+    return name if len(name) <= _SHORT else f"{name[: half - 1]}…{name[-half:]}"
 
 
 def _inline(svg: str, own: str) -> str:

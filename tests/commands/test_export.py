@@ -116,7 +116,7 @@ def test_what_it_says_of_itself(made: Path) -> None:
     assert config["averaged"] is True
     assert config["gentrain"] == package.__version__
     assert config["run"]["names"]["dataset"] == "digits"
-    assert {"versions", "commit"} == set(config["run"]["made"])
+    assert {"versions", "commit", "machine"} == set(config["run"]["made"])
     content = Path("flow-export/model.safetensors").read_bytes()
     assert config["weights"]["sha256"] == hashlib.sha256(content).hexdigest()
     assert config["weights"]["bytes"] == len(content)
