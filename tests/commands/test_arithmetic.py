@@ -23,6 +23,7 @@ import gentrain as package
 from gentrain.api import compose_train
 from gentrain.building import build_source
 from gentrain.commands.arithmetic import combined, labels, stacked, to_pixels, walk, with_numbers
+from gentrain.contracts import DataSpec
 from gentrain.data.source import Data, Split
 from gentrain.images import grid
 from gentrain.training import checkpoint
@@ -102,7 +103,7 @@ def test_a_difference_of_means(
         result.repeat(5, 1, 1, 1),
         mean.round().clamp(0, 16).to(torch.uint8)[None],
     ]
-    assert torch.equal(shown(trained.conv / "arithmetic.png"), stacked(expected, 17)[0])
+    assert torch.equal(shown(trained.conv / "arithmetic.png"), stacked(expected, model.spec)[0])
     assert follow(done).status == 0
 
 
@@ -396,7 +397,7 @@ def test_a_walk_and_its_pixels() -> None:
 
 def test_rows_of_different_lengths_stand_below_one_another() -> None:
     rows = [torch.full((n, 3, 60, 60), n, dtype=torch.uint8) for n in (1, 3, 2)]
-    picture = stacked(rows, 256)
+    picture = stacked(rows, DataSpec((3, 60, 60)))
     assert picture.shape == (3, 3 * 64, 3 * 62 + 2)
     assert [int(picture[0, 64 * i + 30, 30]) for i in range(3)] == [1, 3, 2]
     assert [int(picture[0, 64 * i + 30, -30]) for i in range(3)] == [128, 3, 128]

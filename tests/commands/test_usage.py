@@ -34,8 +34,9 @@ def keys(ended: Ended) -> dict[str, tuple[str, str]]:
 def test_what_is_said_of_a_key(gentrain: Callable[..., Ended], workplace: Path) -> None:
     shown = keys(gentrain("sample", "--help", "n=7"))
     assert list(shown) == ["ckpt", "device", "threads", "seed", "ema", "trust", "label", "attributes",
-                           "caption", "n", "temperature", "out"]  # fmt: skip
-    assert shown["n"] == ("7", "Images to draw. [at least 1]")
+                           "caption", "titles", "n", "seconds", "temperature", "truncation", "standing",
+                           "out"]  # fmt: skip
+    assert shown["n"] == ("7", "Images or sounds to draw. [at least 1]")
     assert shown["temperature"][1].endswith("[above 0]")
     assert "null: one for each core" in shown["threads"][1]
     assert list(workplace.iterdir()) == []
@@ -98,5 +99,5 @@ def test_where_a_comment_may_stand(workplace: Path) -> None:
     assert about("model", "a", ["."]) == "Of the file (Kingma et al. 2014)."
     assert about("model", "nothing_of_that_name") == ""
     fields = of_fields(SampleConfig)
-    assert fields["n"] == "Images to draw."
+    assert fields["n"] == "Images or sounds to draw."
     assert fields["seed"] == "Seeds all noise.", "of what it derives from"

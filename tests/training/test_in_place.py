@@ -53,7 +53,8 @@ def test_buffers_within_and_those_that_come_later() -> None:
 
 def in_eval_mode_nothing_changes(model: nn.Module, spec: DataSpec) -> None:
     x = torch.randint(0, spec.levels, (8, *spec.shape), dtype=torch.uint8)
-    batch = Batch(x, torch.arange(8) % 10 if spec.classes else None)
+    source = x.flip(0) if spec.source_shape is not None else None
+    batch = Batch(x, torch.arange(8) % 10 if spec.classes else None, source=source)
     model.data_dependent_init(batch)  # type: ignore[operator]
     model.eval()
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}
@@ -81,6 +82,8 @@ def test_in_eval_mode_no_loss_changes_a_buffer(name: str) -> None:
     arguments = [word for word in MODELS[name] if word.startswith("model")]
     two_levels = any(word.startswith("dataset.binarize") for word in MODELS[name])
     spec = replace(SPEC, levels=2) if two_levels else SPEC
+    if any(word.startswith("dataset.source") for word in MODELS[name]):
+        spec = replace(spec, source_shape=SPEC.shape, paired="dataset.paired=false" not in MODELS[name])
     with torch.no_grad():
         model = build(arguments, spec)
     in_eval_mode_nothing_changes(model, spec)
