@@ -59,11 +59,8 @@ class Tape:
         return replace(self, starts=starts, regions=regions, lows=lows)
 
     def resident(self, device: torch.device) -> Tape:
-        """The same with its samples in memory, on `device`."""
-        samples = np.array(self.samples)
-        return replace(
-            self, samples=samples if device.type == "cpu" else torch.from_numpy(samples).to(device)
-        )
+        """The same with its samples on `device`."""
+        return replace(self, samples=torch.from_numpy(np.array(self.samples)).to(device))
 
     def at(self, rows: np.ndarray) -> Tensor:
         """Crops number `rows` [n], uint8 [n, 1, 1, T]."""

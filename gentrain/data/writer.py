@@ -161,6 +161,8 @@ class Writer:
             crop = tape[None, start : start + length]
             hashes[i] = hashes_of(crop)[0]
             self._found = [min(self._found[0], int(crop.min())), max(self._found[1], int(crop.max()))]
+            if i % _CHUNK == 0:
+                self._builder.release()
         self._side |= {f"{split}_{name}": array for name, array in {**side, "hashes": hashes}.items()}
 
     def reduce(self, split: str, keep: np.ndarray, channels: int) -> None:
