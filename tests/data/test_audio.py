@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
+import subprocess
+import sys
 import wave
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +17,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from running import environment
 from scipy.io import wavfile
 from waves import tone, wav, written
 
@@ -353,3 +357,30 @@ def test_the_prompts(real_data: Path, load: Load) -> None:
     assert (len(data.train), len(data.test), data.spec.sample_rate) == (1199, 162, 8000)
     with wave.open(io.BytesIO(wav(tone(10)))) as file:  # the tests' own writer, by the standard library
         assert (file.getnframes(), file.getframerate(), file.getsampwidth()) == (10, 8000, 2)
+
+
+@pytest.mark.slow
+def test_ten_hours_take_less_than_a_gibibyte(tmp_path: Path) -> None:
+    """Reading them and fifty training batches, in a process of its own, whose libraries count too."""
+    minute = wav(np.random.default_rng(0).uniform(-0.1, 0.1, 8000 * 60))
+    root = tmp_path / "hours"
+    root.mkdir()
+    (root / "0.wav").write_bytes(minute)
+    for i in range(1, 600):
+        os.link(root / "0.wav", root / f"{i}.wav")
+    program = f"""
+import resource, torch
+from gentrain.data.audio import Audio
+from gentrain.data.batches import Batches
+data = Audio(root={str(root)!r}, length=8192, context=2048, sample_rate=None, on_error="raise",
+             test_fraction=0.1, validation=0.1, split_seed=0, cache={str(tmp_path / "cache")!r}).load()
+batches = Batches(data, data.train, batch_size=8, seed=0, device=torch.device("cpu"))
+for step in range(50):
+    batches.at(step)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment(), capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 2**20, "KiB"
