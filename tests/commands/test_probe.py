@@ -194,7 +194,7 @@ def refused(gentrain: Callable[..., Ended], *parts: str, status: int = 2) -> Non
             MODELS["cvae"],
             [
                 "cvae has no latents of images alone (its encoder is given the label, which a classifier",
-                "; try metrics=[likelihood,reconstruction,classifier,frechet,kid,prdc]",
+                "; try metrics=[likelihood,reconstruction,classifier,frechet,kid,prdc,labels]",
             ],
         ),
         (

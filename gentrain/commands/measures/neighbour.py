@@ -96,4 +96,4 @@ def reconstruction_ratio(model: Any, batch: Batch, pixels: Tensor, device: torch
     return float(own / (pixels.roll(1, 0) - y).norm(dim=1).mean())
 
 
-METRIC = Metric(measure, ImagesToLatents, "latents of images alone", why=("encode",), labelled=True)
+METRIC = Metric(measure, ImagesToLatents, "latents of images alone", why=("probe", "encode"), labelled=True)
