@@ -1,8 +1,7 @@
 """Emoji in two styles as class folders: `python scripts/emoji_folders.py emoji.zip emoji_folders.zip`.
 
 Reads a zip of STYLE/PART/IMAGE.png with a metadata.csv (file_name, category) in each STYLE/PART, and writes
-one of PART/CATEGORY/STYLE-IMAGE.png, which `dataset=folder` takes: the styles together, the categories as
-labels.
+one of PART/CATEGORY/STYLE-IMAGE.png, which `dataset=folder` takes: styles together, categories as labels.
 """
 
 from __future__ import annotations
