@@ -105,5 +105,4 @@ def named(
     if batch.source is None:
         raise UserError("the data have no images of the other domain; name some: images=FILE")
     x, truth = (batch.source, batch.x) if forwards else (batch.x, batch.source)
-    known = data.spec.paired or loaded.config.dataset.get("source") is not None
-    return x.to(device), truth.to(device) if known else None
+    return x.to(device), truth.to(device) if data.test_pairs else None

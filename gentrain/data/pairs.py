@@ -304,6 +304,7 @@ class Unpaired(TwoDomains):
             writer.put(split, part, image, i)
         if self._skipped:
             raise UserError(f"{archive.typed}: {self._skipped[0]}; mend or remove it")
+        writer.test_pairs = sorted(parts["test"]["A"]) == sorted(parts["test"]["B"])
         counts = [f"{s} {len(both['A']):,} of A, {len(both['B']):,} of B" for s, both in parts.items()]
         writer.notes.append(f"domains, {self.direction}: {'; '.join(counts)}")
         return self._spec(shape, paired=False)

@@ -157,6 +157,7 @@ def add_partners(
     builder.info.update(
         spec={**spec.to_dict(), "source_shape": list(shape), "paired": paired},
         found=images.info["found"],
+        test_pairs=True,
         notes=[*images.info["notes"], f"sources: {source}{apart}"],
     )
 

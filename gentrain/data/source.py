@@ -110,6 +110,7 @@ class Data:
         name: the data set's name.
         found: smallest and largest stored pixel value.
         notes: lines about what decoding did, e.g. how many files it skipped.
+        test_pairs: whether sources of test images are their partners, though others need not be.
         identity: which images these are; None for data that were made up in memory.
     """
 
@@ -126,6 +127,7 @@ class Data:
     notes: tuple[str, ...] = ()
     identity: Identity | None = None
     crop: int = 0
+    test_pairs: bool = False
 
     def with_labels_of(self, names: Sequence[str]) -> Data:
         """The same images, their labels numbered as in `names`, which has all of their names.
@@ -276,6 +278,7 @@ class Source(ABC):
             found=(entry.info["found"][0], entry.info["found"][1]),
             notes=tuple(entry.info["notes"]),
             identity=self._identity(entry, held_out),
+            test_pairs=bool(spec.paired or entry.info.get("test_pairs")),
         )
 
     def _identity(self, entry: Entry, held_out: int) -> Identity:

@@ -34,6 +34,8 @@ class Writer:
         self._found = [255, 0]
         self._unreleased = 0  # bytes
         self.notes: list[str] = []
+        #: Whether test images' sources are their partners, though training has no pairs.
+        self.test_pairs = False
 
     def begin(
         self,
@@ -202,7 +204,9 @@ class Writer:
             self._side[name] = np.concatenate(hashes)
         for key, array in self._side.items():
             self._builder.add(key, array)
-        self._builder.info.update(spec=spec.to_dict(), found=self._found, notes=self.notes)
+        self._builder.info.update(
+            spec=spec.to_dict(), found=self._found, notes=self.notes, test_pairs=self.test_pairs
+        )
 
     def _in_place(self, split: str, values: np.ndarray) -> np.ndarray:
         place = self._place[split]

@@ -20,6 +20,9 @@ def common(tmp_path: Path) -> dict[str, Any]:
         "binarize": "none",
         "flip": False,
         "crop": 0,
+        "source": None,
+        "paired": True,
+        "background": None,
     }
 
 

@@ -33,6 +33,7 @@ def root(tmp_path: Path) -> tuple[Path, dict[str, np.ndarray]]:
 def source(root: Path, **more: object) -> BinarizedMNIST:
     settings = {"root": str(root), "cache": str(root / "cache"), "verify": False, "binarize": "larochelle"}
     settings |= {"validation": 3, "split_seed": 0, "flip": False, "crop": 0}
+    settings |= {"source": None, "paired": True, "background": None}
     return BinarizedMNIST(**settings | more)  # type: ignore[arg-type]
 
 

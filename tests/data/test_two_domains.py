@@ -108,6 +108,7 @@ def test_domains_have_an_order_each_of_their_own(layout: str, load: Load) -> Non
     data = load(Unpaired, {**LAYOUTS[layout], **more})
     assert data.spec.paired is False
     assert data.train.images[:, 0, 0, 0].min() >= 100 > data.train.apart["source"][:, 0, 0, 0].max()
+    assert data.test_pairs or layout == "A/ and B/", "of equal names in both"
     batch = Batches(data, data.train, batch_size=2, seed=0, device=CPU).at(0)
     assert batch.source is not None
     assert images_at(data, data.test, [0], 0).source is not None

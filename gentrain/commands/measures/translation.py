@@ -26,9 +26,7 @@ def measure(loaded: Loaded, config: DictConfig) -> Measured:
     model: Any = loaded.model
     data = open_data(loaded, config)
     split = split_of(data, config.split)
-    truth = bool(data.spec.paired) or (
-        loaded.config.dataset.get("source") is not None and config.split == "test"
-    )
+    truth = bool(data.spec.paired) or (data.test_pairs and config.split == "test")
     batches = batches_of(data, split, config, device_of(loaded), config.limit)
     found = evaluate_translation(model, batches, loaded.model.spec, truth)
     of = subject(loaded, data, config)
