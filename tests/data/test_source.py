@@ -9,6 +9,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
+import gentrain.config  # noqa: F401 - what YAML files call
 from gentrain.contracts import DataSpec
 from gentrain.data import source as module
 from gentrain.data.describing import histogram
