@@ -30,7 +30,7 @@ demo: $(STAMP) ## train a VAE on handwritten digits (under a minute) and write p
 	@echo "       .venv/bin/gentrain train dataset=folder dataset.root=YOUR_IMAGES dataset.image_size=32"
 	@echo "       .venv/bin/tensorboard --logdir outputs"
 
-test: $(STAMP) ## the test suite, about 6 minutes on two cores
+test: $(STAMP) ## the test suite, about 8 minutes on two cores
 	$(BIN)/python -m pytest -q -n 2 -m "not slow and not gpu"
 
 test-all: $(STAMP) ## after it: 20 kills for each family, full-length runs (at most 25 minutes)

@@ -17,6 +17,10 @@ LESS = {
     "interpolate": "lower columns and rows, or name fewer images",
     "arithmetic": "lower n, per_label or batch_size",
     "complete": "lower n, or name fewer images",
+    "translate": "name fewer images",
+    "cross": "lower children",
+    "quiz": "lower n",
+    "report": "name fewer runs",
     "encode": "lower batch_size",
     "export": "lower n",
 }

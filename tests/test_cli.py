@@ -424,6 +424,7 @@ def test_out_of_memory_says_what_to_lower(
     assert "train.accumulate" in ended.one_line()
 
 
+@pytest.mark.slow
 def test_really_out_of_memory(workplace: Path) -> None:
     """The system itself refuses the memory."""
     import resource

@@ -33,6 +33,7 @@ def album(place: Path, *classes: str) -> None:
             save_png(torch.from_numpy(pixels), place / name / f"{CAFE}_{i}.png")
 
 
+@pytest.mark.slow
 def test_the_whole_walk(gentrain: Callable[..., Ended], workplace: Path) -> None:
     album(workplace / "album", CAFE, "the")
     (workplace / "album" / "the" / f"broken{CAFE}.png").write_bytes(b"no picture")
@@ -65,6 +66,7 @@ def test_tensorboard_that_cannot_say_the_folder_is_no_stop(
     assert not list(Path(CAFE).glob("events*"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("localedef") is None, reason="no locale can be made")
 def test_a_locale_that_is_not_utf8(workplace: Path) -> None:
     """Classes of a zip, in UTF-8, that latin-1 has no letters for."""

@@ -102,6 +102,7 @@ def grid_of(path: str) -> np.ndarray:
         return np.array(picture)
 
 
+@pytest.mark.slow
 def test_every_command_takes_the_images_own_labels_or_the_one_that_is_typed(
     gentrain: Callable[..., Ended], workplace: Path
 ) -> None:

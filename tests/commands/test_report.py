@@ -111,6 +111,7 @@ def test_a_page_of_a_run(gentrain: Callable[..., Ended], trained: SimpleNamespac
     assert not list(trained.conv.glob("reconstructions*.png")), "nothing else is left in the run"
 
 
+@pytest.mark.slow
 def test_runs_beside_one_another(gentrain: Callable[..., Ended], trained: SimpleNamespace) -> None:
     done = gentrain("report", f"ckpt=[{trained.mlp},'{trained.spaced}']", "out=both.html", "n=4")
     assert done.status == 0, done.err

@@ -173,6 +173,7 @@ def test_images_are_brought_to_one_size(load: Load) -> None:
         assert np.array_equal(data.train.images[:, 0, 0, 0], data.train.parts["source"][:, 0, 0, 0] + 100)
 
 
+@pytest.mark.slow
 def test_the_emoji_are_pairs(real_data: Path, load: Load, tmp_path: Path) -> None:
     settings = {"a": "twemoji", "b": "noto", "image_size": 8}
     plain = {

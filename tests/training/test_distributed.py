@@ -48,6 +48,7 @@ def test_replicas_stay_bit_identical(tmp_path: Path, name: str) -> None:
     assert [line["step"] for line in lines if any(k.startswith("loss/") for k in line)] == [10, 20]
 
 
+@pytest.mark.slow
 def test_a_rank_may_have_no_validation_images(tmp_path: Path) -> None:
     """And the ranks agree on when the run ends."""
     arguments = [*MODELS["dae"], *COMMON, "dataset.validation=1", "train.eval_every=5", "optim.main.lr=0"]
@@ -59,6 +60,7 @@ def test_a_rank_may_have_no_validation_images(tmp_path: Path) -> None:
     assert "ended: no better figure in 2 evaluations" in out
 
 
+@pytest.mark.slow
 def test_two_ranks_give_the_gradient_of_one(tmp_path: Path) -> None:
     # No noise, no BatchNorm, and gradient descent, so that weights tell of gradients.
     override = [

@@ -80,6 +80,7 @@ def test_what_is_ignored_stays_so(stopped: Callable[..., Ended], signum: int) ->
     assert step_of() == 30
 
 
+@pytest.mark.slow
 def test_a_terminal_that_is_closed(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen(

@@ -22,6 +22,7 @@ print((torch.full((4_000_000,), 1e-30) * 1e-10).count_nonzero().item())
 TRAIN = "train model=vae_mlp model.hidden=[8] train.steps=2 run_dir=run device=cpu"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not torch.set_flush_denormal(False), reason="the processor has no such setting")
 @pytest.mark.parametrize("commands", [[], [TRAIN], ["sample ckpt=run n=4"]], ids=["none", "train", "sample"])
 def test_they_are_zero_in_every_thread(commands: list[str], tmp_path: Path) -> None:

@@ -182,6 +182,7 @@ def test_the_pool_shows_new_images_and_past_ones() -> None:
     assert torch.equal(PastImages(0, (1, 1, 1))(new[0]), new[0])
 
 
+@pytest.mark.slow
 def test_cyclegan_learns_a_known_map() -> None:
     """Images that are half dark above, half dark to the left: A is B with light and dark changed by a
     constant.

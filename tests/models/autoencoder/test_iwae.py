@@ -108,6 +108,7 @@ def test_the_gradient_is_that_of_the_log_weights_under_the_normalised_detached_w
     assert w.std(0).min() > 0
 
 
+@pytest.mark.slow
 @DEPTHS
 def test_one_backward_gives_the_same_loss_and_on_average_the_same_gradient(layers):
     torch.manual_seed(0)

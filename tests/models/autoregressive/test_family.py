@@ -241,6 +241,7 @@ def test_cached_and_naive_draw_the_same_images(name: str, shape: tuple[int, int,
         model.sample_from(noise[0])
 
 
+@pytest.mark.slow
 @every_model
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 1000), share=st.floats(0, 1))

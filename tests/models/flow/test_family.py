@@ -328,6 +328,7 @@ def test_a_density_of_two_values_integrates_to_one(name: str) -> None:
 TRAINED = ("glow, logit", "realnvp, logit", "nice", "nice, logit")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINED)
 def test_after_training_the_way_back_is_still_one(name: str) -> None:
     torch.manual_seed(0)
