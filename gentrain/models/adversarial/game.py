@@ -196,7 +196,9 @@ class Game(GenerativeModel):
                 contest = self.contestants(batch)
             with buffers_kept(self.discriminator):
                 slope = zero_centred_penalty(self.discriminator, contest.real)
-        return self.r1_every * self.r1_weight / 2 * slope, {"slope": slope}
+        # The slope has no gradient by some biases; 0 for those, as ranks want one for every parameter.
+        tied = 0 * torch.stack([p.sum() for p in self.discriminator.parameters() if p.requires_grad]).sum()
+        return self.r1_every * self.r1_weight / 2 * slope + tied, {"slope": slope}
 
     def generator_loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The generator's objective on as many draws as there are images.
