@@ -11,7 +11,9 @@ that has one (`Conditional`), nothing for a model of p(x).
 from __future__ import annotations
 
 from abc import ABC
+from collections.abc import Mapping
 from operator import itemgetter
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -319,6 +321,11 @@ class Translates(GenerativeModel, ABC):
     >>> int(model.translate(torch.zeros(5, 1, 4, 4, dtype=torch.uint8)).sum())
     80
     """
+
+    lacks: ClassVar[Mapping[str, str]] = {
+        "sample": "it translates images: gentrain translate",
+        "eval": "it has no density p(x); gentrain eval metrics=[translation]",
+    }
 
     def translate(self, source: Tensor, *, condition: Tensor | None = None) -> Tensor:
         """source uint8 [B, *source_shape] -> uint8 [B, C, H, W]. `condition` as in `Samples.sample`.

@@ -60,6 +60,18 @@ class PatchDiscriminator(nn.Module):
             size = (size - 1) * stride + _KERNEL - 2
         return size
 
+    def check(self, height: int, width: int) -> None:
+        """Refuse images without a patch.
+
+        Raises:
+            ValueError: a side below `least`.
+        """
+        if min(height, width) < self.least:
+            raise ValueError(
+                f"model.patch_depth={self.depth} needs sides of at least {self.least} pixels, found "
+                f"{height}x{width}; set model.patch_depth=1"
+            )
+
     def forward(self, x: Tensor) -> Tensor:
         """x [B, inputs, H, W] -> [B, 1, h, w]."""
         found: Tensor = self.net(x)

@@ -47,10 +47,6 @@ class CycleGAN(TranslatesBack):
 
     merit = None
     training_only: ClassVar[tuple[str, ...]] = ("of_a", "of_b", "past_a", "past_b")
-    lacks: ClassVar[Mapping[str, str]] = {
-        "sample": "it translates images: gentrain translate",
-        "eval": "it has no density p(x); gentrain eval metrics=[translation]",
-    }
 
     def __init__(
         self,
@@ -92,11 +88,7 @@ class CycleGAN(TranslatesBack):
             ResidualGenerator(b, a, channels, blocks),
         )
         self.of_b, self.of_a = (PatchDiscriminator(n, patch_channels, patch_depth) for n in (b, a))
-        if min(height, width) < self.of_a.least:
-            raise ValueError(
-                f"model.patch_depth={patch_depth} needs sides of at least {self.of_a.least} pixels, found "
-                f"{height}x{width}; set model.patch_depth=1"
-            )
+        self.of_a.check(height, width)
         self.past_b, self.past_a = PastImages(pool, spec.shape), PastImages(pool, spec.source_shape)
         self.cycle_weight, self.identity_weight = cycle_weight, identity_weight
 

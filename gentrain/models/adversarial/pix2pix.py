@@ -6,8 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -56,10 +55,7 @@ class Pix2Pix(Game, Translates):
     """
 
     one_pass = True
-    lacks: ClassVar[Mapping[str, str]] = {
-        "sample": "it translates images: gentrain translate",
-        "eval": "it has no density p(x); gentrain eval metrics=[translation]",
-    }
+    lacks = Translates.lacks
 
     def __init__(
         self,
@@ -96,11 +92,7 @@ class Pix2Pix(Game, Translates):
         self.discriminator: nn.Module = nn.Identity()
         if adversarial:
             patches = PatchDiscriminator(source + image, patch_channels, patch_depth)
-            if min(height, width) < patches.least:
-                raise ValueError(
-                    f"model.patch_depth={patch_depth} needs sides of at least {patches.least} pixels, found "
-                    f"{height}x{width}; set model.patch_depth=1"
-                )
+            patches.check(height, width)
             self.discriminator = OfPairs(patches)
 
     @property
