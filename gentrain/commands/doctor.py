@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -21,7 +20,7 @@ from gentrain.errors import Fault, GentrainError
 from gentrain.files import check_folder, expanded
 from gentrain.schemas import PRECISIONS, DoctorConfig
 from gentrain.training import cpu, provenance
-from gentrain.training.precision import pick_device, pick_precision
+from gentrain.training.precision import pick_device, pick_precision, product_seconds
 from gentrain.training.run import OUTPUTS
 
 #: Bytes of disk below which a run may not end.
@@ -86,7 +85,7 @@ def _versions(device: torch.device) -> Iterator[Finding]:
 
 
 def _device(device: torch.device) -> Iterator[Finding]:
-    seconds = _product(device, torch.float32)
+    seconds = product_seconds(device, _SIDE)
     rate = 2 * _SIDE**3 / seconds / 1e9
     yield Finding(True, "device", f"{device}: {provenance.hardware(device)}, {rate:.0f} GFLOP/s in float32")
     if device.type == "cuda":
@@ -112,29 +111,19 @@ def _threads(device: torch.device) -> Iterator[Finding]:
 
 def _precision(device: torch.device) -> Iterator[Finding]:
     auto = pick_precision("auto", device).name
-    slow = _product(device, torch.float32)
+    slow = product_seconds(device, _SIDE)
     for name in PRECISIONS[1:]:
         try:
             precision = pick_precision(name, device)
             with precision.autocast():
-                seconds = _product(device, torch.float32)
+                seconds = product_seconds(device, _SIDE)
         except (GentrainError, RuntimeError) as error:
             yield Finding(None, name, " ".join(str(error).split())[:120])
             continue
-        words = ["works"] if name == "fp32" else [f"products take {seconds / slow:.2g} of the time of fp32"]
+        words = (
+            ["works"] if name == "fp32" else [f"products take {seconds / slow:.2g} times as long as in fp32"]
+        )
         yield Finding(True, name, ", ".join(words + ["what precision=auto takes"] * (name == auto)))
-
-
-def _product(device: torch.device, dtype: torch.dtype) -> float:
-    """Seconds of a product of two square matrices, the best of five."""
-    a = torch.ones(_SIDE, _SIDE, device=device, dtype=dtype)
-    best = float("inf")
-    for _ in range(5):
-        start = time.perf_counter()
-        if float((a @ a)[0, 0]) != _SIDE:  # reading it waits for the device
-            raise ArithmeticError(f"a product of ones is not {_SIDE}")
-        best = min(best, time.perf_counter() - start)
-    return best
 
 
 def _disk(device: torch.device) -> Iterator[Finding]:

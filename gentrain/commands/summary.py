@@ -24,6 +24,8 @@ from gentrain.trust import again
 #: More passes than these over fewer images than these are warned of; no default of ours makes them.
 MANY_EPOCHS = 500
 FEW_IMAGES = 10_000
+#: How much slower than in float32 a product in bf16 may be before it is warned of.
+SLOW = 3
 
 
 def print_summary(
@@ -44,6 +46,11 @@ def print_summary(
     )
     say(f"model   {config.names.model}, {count:,} parameters")
     say(f"device  {device} ({name}), {precision.name}, {trainer.world.size} process(es)")
+    if device.type == "cpu" and precision.name == "bf16" and (times := precision.slowness()) > SLOW:
+        say(
+            f"note    this CPU has no instructions for bf16, and takes {times:.0f} times as long in it as in "
+            "float32; take precision=fp32"
+        )
     say(f"train   {plan.steps} steps of {plan.batch_size} {data.spec.words[0]}s ({epochs:.1f} epochs)")
     if epochs > MANY_EPOCHS and len(data.train) < FEW_IMAGES:
         warnings.warn(

@@ -95,9 +95,14 @@ class Classifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x uint8 [B, C, H, W] -> logits [B, K]."""
-        y = x.to(next(self.features.parameters()).dtype) / (self.levels - 1) * 2 - 1  # in -1 .. 1
-        logits: Tensor = self.logits(self.features(y))
+        logits: Tensor = self.logits[-1](self.hidden(x))
         return logits
+
+    def hidden(self, x: Tensor) -> Tensor:
+        """x uint8 [B, C, H, W] -> units of the hidden layer [B, H]."""
+        y = x.to(next(self.features.parameters()).dtype) / (self.levels - 1) * 2 - 1  # in -1 .. 1
+        units: Tensor = self.logits[:-1](self.features(y))
+        return units
 
 
 def steps_of(count: int, recipe: Recipe) -> int:
@@ -156,8 +161,7 @@ def features_of(net: Classifier, batches: Iterable[Tensor]) -> tuple[Tensor, Ten
     """uint8 [B, C, H, W] each -> (units of the hidden layer [N, H], labels int64 [N]), on the CPU."""
     found, labels = [], []
     for x in batches:
-        y = x.to(next(net.features.parameters()).dtype) / (net.levels - 1) * 2 - 1
-        hidden = net.logits[:-1](net.features(y))
+        hidden = net.hidden(x)
         found.append(hidden.cpu())
         labels.append(net.logits[-1](hidden).argmax(1).cpu())
     return torch.cat(found), torch.cat(labels)

@@ -4,11 +4,30 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from time import perf_counter
 
 import torch
 from torch.amp.grad_scaler import GradScaler
 
 from gentrain.errors import UserError
+
+_SIDE = 128  # of matrices that are multiplied to see what is slow: some milliseconds at the worst
+
+
+def product_seconds(device: torch.device, side: int) -> float:
+    """Seconds of a product of two square matrices under the autocast of now, the best of five.
+
+    Raises:
+        ArithmeticError: it is wrong.
+    """
+    a = torch.ones(side, side, device=device)
+    best = float("inf")
+    for _ in range(5):
+        start = perf_counter()
+        if float((a @ a)[0, 0]) != side:  # reading it waits for the device
+            raise ArithmeticError(f"a product of ones is not {side}")
+        best = min(best, perf_counter() - start)
+    return best
 
 
 def pick_device(name: str, local_rank: int = 0) -> torch.device:
@@ -54,6 +73,13 @@ class Precision:
             return nullcontext()
         dtype = torch.bfloat16 if self.name == "bf16" else torch.float16
         return torch.autocast(self.device_type, dtype=dtype)
+
+    def slowness(self) -> float:
+        """How many times as long as in float32 a product takes in it: many where the CPU has no bf16."""
+        device = torch.device(self.device_type)
+        plain = product_seconds(device, _SIDE)
+        with self.autocast():
+            return product_seconds(device, _SIDE) / plain
 
     def scaler(self) -> GradScaler:
         """A gradient scaler, enabled for fp16 alone: bf16 has float32's range."""

@@ -78,7 +78,7 @@ def test_a_check_that_fails_is_a_finding(
     def wrong(*_: object) -> float:
         raise ArithmeticError("2 + 2")
 
-    monkeypatch.setattr(doctor, "_product", wrong)
+    monkeypatch.setattr(doctor, "product_seconds", wrong)
     done = gentrain("doctor", "device=cpu")
     assert done.status == 1
     assert lines(done)["device"] == ("NO", "ArithmeticError: 2 + 2")

@@ -65,6 +65,41 @@ def test_distances_name_what_they_are_of(
     assert other["frechet"] != found["frechet"]["frechet"]
 
 
+def test_features_of_a_network_of_pictures(gentrain: Callable[..., Ended], runs: dict[str, Path]) -> None:
+    run = runs["infogan"]
+    done = gentrain("eval", f"ckpt={run}", "metrics=[frechet,kid]", "features=lite0", "n=40", "limit=40")
+    assert done.status == 0, done.err
+    found = figures(run, "eval_frechet_40.json")
+    assert (found["extractor"], found["weights"]) == ("lite0", "579344248a93")
+    assert (found["resize"], found["features"]) == ("bicubic to 96x96", 1280)
+    assert "1,280 features of lite0 579344248a93, bicubic to 96x96, 40 samples, seed 0, 40 test" in done.out
+    assert "fid" not in found, "only Inception's features have that name"
+    assert 0 < found["frechet_train_none"] < found["frechet"]
+    kept = figures(run, "eval_kid_40.json")
+    assert kept["kid"] > 10 * abs(kept["kid_train"])
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (
+            ["features=inception"],
+            "inception=PATH, the file weights-inception-2015-12-05-6726825d.pth of ",
+        ),
+        (["features=inception", "inception=nowhere.pth"], "nowhere.pth: No such file or directory; get it"),
+        (["features=vgg"], "expected one of classifier, lite0, inception"),
+    ],
+)
+def test_an_extractor_that_cannot_be_had_is_one_line(
+    gentrain: Callable[..., Ended], runs: dict[str, Path], words: list[str], part: str
+) -> None:
+    before = set(runs["infogan"].iterdir())
+    done = gentrain("eval", f"ckpt={runs['infogan']}", "metrics=[frechet]", "n=20", *words)
+    assert done.status == 2
+    assert part in done.one_line()
+    assert set(runs["infogan"].iterdir()) == before
+
+
 def test_codes_and_neighbours(gentrain: Callable[..., Ended], runs: dict[str, Path]) -> None:
     done = gentrain("eval", f"ckpt={runs['infogan']}", "metrics=[codes]", "n=60", "limit=50")
     assert done.status == 0, done.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
-from gentrain.metrics.distances import frechet, kid, pairwise_mean, shares
+from gentrain.metrics.distances import _mmd2, frechet, kid, pairwise_mean, shares
 
 
 def normal(n: int, d: int, seed: int = 0) -> Tensor:
@@ -121,3 +122,44 @@ def test_the_mean_distance_of_two() -> None:
     expected = np.mean([float((x[i] - x[j]).norm()) for i in range(30) for j in range(30) if i != j])
     assert pairwise_mean(x) == pytest.approx(expected)
     assert math.isnan(pairwise_mean(x[:1]))
+
+
+@pytest.mark.parametrize(("n", "m", "d"), [(120, 100, 7), (40, 60, 50)])
+def test_frechet_and_kid_are_torch_fidelitys(n: int, m: int, d: int) -> None:
+    """Of the same features; its KID on all images at once, which a single block is."""
+    from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+    from torch_fidelity.metric_kid import kernel_mmd
+
+    a, b = normal(n, d) + 0.2, 1.3 * normal(m, d, 1)
+    theirs = [fid_features_to_statistics(x) for x in (a, b)]
+    expected = fid_statistics_to_metric(*theirs, verbose=False)["frechet_inception_distance"]
+    assert frechet(a, b) == pytest.approx(expected, rel=1e-6)
+    one, other = normal(60, d), normal(60, d, 1) + 0.1
+    with_kernel = kernel_mmd(
+        one.numpy(),
+        other.numpy(),
+        kid_kernel="poly",
+        kid_kernel_poly_degree=3,
+        kid_kernel_poly_gamma=None,
+        kid_kernel_poly_coef0=1,
+        verbose=False,
+    )
+    assert _mmd2(one, other) == pytest.approx(float(with_kernel), rel=1e-9)
+
+
+@pytest.mark.parametrize(("n", "m", "shift"), [(80, 80, 0.3), (50, 90, 1.0)])
+def test_shares_are_prdcs(n: int, m: int, shift: float) -> None:
+    from prdc import compute_prdc
+
+    a, b = normal(n, 6), normal(m, 6, 1) + shift
+    theirs = compute_prdc(a.numpy(), b.numpy(), nearest_k=5)
+    assert asdict(shares(a, b, 5)) == pytest.approx(theirs, rel=1e-12)
+
+
+@pytest.mark.slow
+def test_shares_of_two_normals_are_those_that_prdcs_readme_prints() -> None:
+    """N(0, I) of 1,000 dimensions, 10,000 draws each, k = 5. Its draws are not ours: few images are near many
+    others in so many dimensions, so that the density moves most."""
+    found = shares(normal(10_000, 1000).float(), normal(10_000, 1000, 1).float(), 5)
+    assert (found.precision, found.recall) == pytest.approx((0.4772, 0.4705), abs=0.02)
+    assert (found.density, found.coverage) == pytest.approx((1.0555, 0.9735), abs=0.05)

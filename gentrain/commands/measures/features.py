@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -13,10 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gentrain.api import Loaded
-from gentrain.commands.measures.classifier import judge_of
+from gentrain.commands.measures.extractors import extractor_of
 from gentrain.commands.measures.frame import subject
 from gentrain.commands.trained import batches_of, device_of, open_data, samples_of, split_of, stand
-from gentrain.metrics.classifier import Classifier, features_of
 from gentrain.training import randomness
 
 #: Standard deviations of what the ladder does to images: pixels of a blur, and shares of the levels of noise.
@@ -51,7 +49,7 @@ def compared(loaded: Loaded, config: DictConfig) -> Compared:
     Raises:
         UserError: missing data, or a model that refuses to sample so.
     """
-    keys = ("split", "n", "truncation", "standing", "seed", "features", "limit", "batch_size")
+    keys = ("split", "n", "truncation", "standing", "seed", "features", "inception", "limit", "batch_size")
     key = tuple(config[name] for name in keys)
     kept = _KEPT.get(loaded.model)
     if kept is None or kept[0] != key:
@@ -62,39 +60,36 @@ def compared(loaded: Loaded, config: DictConfig) -> Compared:
 
 def _computed(loaded: Loaded, config: DictConfig) -> Compared:
     data = open_data(loaded, config)
-    judge, name = judge_of(data, loaded, config)
+    see = extractor_of(data, loaded, config)
     device, levels = device_of(loaded), data.spec.levels
     most = config.n if config.limit is None else min(config.n, config.limit)
     with randomness.aside(int(config.seed), device):
         stand(loaded, config)
         drawn = samples_of(loaded, config.n, truncation=config.truncation)
-        fake = _features(judge.net, drawn)
+        fake = see(drawn)
     split = split_of(data, config.split)
-    real = _features(judge.net, (b.x for b in batches_of(data, split, config, device, most)))
+    real = see(b.x for b in batches_of(data, split, config, device, most))
     train = torch.cat([b.x for b in batches_of(data, data.train, config, device, config.n)])
     noise = torch.Generator().manual_seed(int(config.seed))
     changed = {"none": train, "blur": blurred(train, BLUR), "noise": noisy(train, NOISE, levels, noise)}
-    rungs = {what: _features(judge.net, x.split(config.batch_size)) for what, x in changed.items()}
+    rungs = {what: see(x.split(config.batch_size)) for what, x in changed.items()}
     line = (
-        f"{real.shape[1]} features of classifier {name}, no resize, {len(fake):,} samples, "
+        f"{real.shape[1]:,} features of {see.name} {see.weights}, {see.resize or 'no resize'}, "
+        f"{len(fake):,} samples, "
         f"seed {config.seed}, {len(real):,} {config.split} images"
     )
     facts = {
         **subject(loaded, data, config),
-        "extractor": "classifier",
-        "weights": name,
-        "resize": None,
+        "extractor": see.name,
+        "weights": see.weights,
+        "resize": see.resize,
         "features": real.shape[1],
         "samples": len(fake),
         "images": len(real),
         "truncation": config.truncation,
-        "estimator": f"{len(fake):,} samples, {len(real):,} {config.split} images, our classifier's features",
+        "estimator": f"{len(fake):,} samples, {len(real):,} {config.split} images, {see.name}'s features",
     }
     return Compared(real, fake, rungs, line, facts)
-
-
-def _features(net: Classifier, batches: Iterable[Tensor]) -> Tensor:
-    return features_of(net, batches)[0]
 
 
 def blurred(x: Tensor, sigma: float) -> Tensor:

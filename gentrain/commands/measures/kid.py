@@ -28,4 +28,12 @@ def measure(loaded: Loaded, config: DictConfig) -> Measured:
     return Measured(lines, figures, f"eval_kid_{config.n}.json")
 
 
-METRIC = Metric(measure, Samples, "samples", labelled=True)
+METRIC = Metric(
+    measure,
+    Samples,
+    "samples",
+    means={
+        "kid": "How far samples are from real images, by a kernel of features, without bias: 0 is as near as "
+        "real images are to each other, and it may be slightly negative."
+    },
+)

@@ -33,4 +33,14 @@ def measure(loaded: Loaded, config: DictConfig) -> Measured:
     return Measured(lines, figures, f"eval_prdc_{config.n}.json")
 
 
-METRIC = Metric(measure, Samples, "samples", labelled=True)
+METRIC = Metric(
+    measure,
+    Samples,
+    "samples",
+    means={
+        "precision": "Of the samples, how many lie among real images, 0 to 1.",
+        "recall": "Of the real images, how many lie among samples, 0 to 1.",
+        "density": "How many real images are near a sample, relative to what is near a real one.",
+        "coverage": "Of the real images, how many have a sample near, 0 to 1: what is left out is missing.",
+    },
+)
