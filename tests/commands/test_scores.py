@@ -84,9 +84,9 @@ def test_features_of_a_network_of_pictures(gentrain: Callable[..., Ended], runs:
     [
         (
             ["features=inception"],
-            "inception=PATH, the file weights-inception-2015-12-05-6726825d.pth of ",
+            "6726825d.pth: No such file or directory; get weights-inception-2015-12-05-6726825d.pth from ",
         ),
-        (["features=inception", "inception=nowhere.pth"], "nowhere.pth: No such file or directory; get it"),
+        (["features=inception", "inception=nowhere.pth"], "nowhere.pth: No such file or directory; get "),
         (["features=vgg"], "expected one of classifier, lite0, inception"),
     ],
 )

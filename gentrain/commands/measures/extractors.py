@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from gentrain.data.source import Data
 from gentrain.errors import UserError
 from gentrain.metrics.extractors import (
     INCEPTION,
-    INCEPTION_PAGE,
+    INCEPTION_FILE,
     LITE0,
     SIDE,
     ClassifierFeatures,
@@ -41,12 +42,9 @@ def _lite0(data: Data, loaded: Loaded, config: DictConfig) -> Extractor:
 
 
 def _inception(data: Data, loaded: Loaded, config: DictConfig) -> Extractor:
-    if config.inception is None:
-        raise UserError(
-            "features=inception needs inception=PATH, the file weights-inception-2015-12-05-6726825d.pth of "
-            + INCEPTION_PAGE
-        )
-    net = Inception(data.spec.levels, Path(config.inception).expanduser())
+    data_root = Path(os.environ.get("GENTRAIN_DATA") or "data")
+    place = Path(config.inception or data_root / INCEPTION_FILE).expanduser()
+    net = Inception(data.spec.levels, place)
     return extractor("inception", "bilinear to 299x299 as TensorFlow 1", INCEPTION, net, device_of(loaded))
 
 

@@ -79,4 +79,14 @@ def measure(loaded: Loaded, config: DictConfig) -> Measured:
     return Measured(lines, figures, f"eval_labels_{config.n}.json")
 
 
-METRIC = Metric(measure, Samples, "samples", labelled=True, given="label")
+METRIC = Metric(
+    measure,
+    Samples,
+    "samples",
+    labelled=True,
+    given="label",
+    means={
+        "accuracy": "The share of samples in which a classifier sees the label that was asked for.",
+        "diversity": "How different samples of one label are, relative to real images of it: 1 is as different.",
+    },
+)

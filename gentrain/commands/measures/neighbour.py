@@ -96,4 +96,18 @@ def reconstruction_ratio(model: Any, batch: Batch, pixels: Tensor, device: torch
     return float(own / (pixels.roll(1, 0) - y).norm(dim=1).mean())
 
 
-METRIC = Metric(measure, ImagesToLatents, "latents of images alone", why=("probe", "encode"), labelled=True)
+METRIC = Metric(
+    measure,
+    ImagesToLatents,
+    "latents of images alone",
+    why=("probe", "encode"),
+    labelled=True,
+    means={
+        "latents_accuracy": "The share of images that have the label of the training image whose latents are "
+        "nearest.",
+        "pixels_accuracy": "The same of pixels: what the latents are to be held against.",
+        "untrained_accuracy": "The same of the encoder before training: what its architecture alone gives.",
+        "reconstruction_ratio": "How far reconstructions are from their images, relative to others': below 1, "
+        "they are of them.",
+    },
+)
