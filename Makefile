@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all test-gpu lint types format bench bench-data bench-sample bench-train bench-autoregressive bench-busy taxonomy gallery accept clean
+.PHONY: help install demo test test-all test-gpu lint types format bench bench-data bench-sample bench-train bench-autoregressive bench-adversarial bench-flow bench-busy taxonomy gallery accept clean
 
 help: ## show this list
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -64,6 +64,12 @@ bench-train: $(STAMP) ## training a PixelCNN, in float32 and bf16
 
 bench-autoregressive: $(STAMP) ## training autoregressive models as published (about 10 minutes)
 	$(BIN)/python scripts/bench.py autoregressive
+
+bench-adversarial: $(STAMP) ## whole steps of adversarial models (about 5 minutes)
+	$(BIN)/python scripts/bench.py adversarial
+
+bench-flow: $(STAMP) ## whole steps of flows (about 5 minutes)
+	$(BIN)/python scripts/bench.py flow
 
 bench-busy: $(STAMP) ## training beside a spinning process (about 7 minutes)
 	$(BIN)/python scripts/bench.py busy

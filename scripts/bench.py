@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from bench_autoregressive import bench_autoregressive, bench_sample, matrix_rate
+from bench_steps import bench_adversarial, bench_flow
 from omegaconf import DictConfig
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
@@ -327,6 +328,8 @@ WHAT: dict[str, tuple[Callable[[argparse.Namespace], bool], str, dict[str, Any]]
     "loop": (bench_loop, "the trainer against a bare loop over the same model", {"steps": 100, "repeats": 7}),
     "sample": (bench_sample, "drawing value by value, beside the naive sampler", {"repeats": 3}),
     "autoregressive": (bench_autoregressive, "training autoregressive models as published", {"repeats": 3}),
+    "adversarial": (bench_adversarial, "whole steps of adversarial models", {"repeats": 5, "only": ""}),
+    "flow": (bench_flow, "whole steps of flows", {"repeats": 5, "only": ""}),
     "train": (bench_train, "training a PixelCNN, beside whole masked kernels", {"steps": 10, "repeats": 5}),
     "busy": (bench_busy, "training beside a spinning process", {"model": "vae", "steps": 800, "repeats": 7}),
 }

@@ -129,7 +129,7 @@ METRIC = Metric(
     labelled=True,
     means={
         "error": "The share of images whose category, matched one to one with the labels, is not theirs.",
-        "information": "What the category and the image tell of each other, at least, in nats: the most is the "
-        "logarithm of the number of categories.",
+        "information": "What the category and the image tell of each other, at least, in nats: the most is "
+        "the logarithm of the number of categories.",
     },
 )

@@ -87,6 +87,6 @@ METRIC = Metric(
     given="label",
     means={
         "accuracy": "The share of samples in which a classifier sees the label that was asked for.",
-        "diversity": "How different samples of one label are, relative to real images of it: 1 is as different.",
+        "diversity": "How different samples of one label are, relative to real images: 1 is as different.",
     },
 )

@@ -107,7 +107,7 @@ METRIC = Metric(
         "nearest.",
         "pixels_accuracy": "The same of pixels: what the latents are to be held against.",
         "untrained_accuracy": "The same of the encoder before training: what its architecture alone gives.",
-        "reconstruction_ratio": "How far reconstructions are from their images, relative to others': below 1, "
-        "they are of them.",
+        "reconstruction_ratio": "How far reconstructions are from their images, relative to others': "
+        "below 1 they are of them.",
     },
 )
