@@ -94,7 +94,7 @@ def measured(sizes: Sizes, wanted: float, arguments: argparse.Namespace) -> bool
 def stepping(
     settings: Sequence[str], shape: tuple[int, int, int], precision: str
 ) -> tuple[Callable[[int], Any], int, int]:
-    """A function of a step's number that trains, after how many steps the turns repeat, and the batch size."""
+    """A function of a step's number that trains, after how many steps turns repeat, and the batch size."""
     config = compose_train(settings)
     batch_size = config.train.batch_size
     torch.manual_seed(0)
