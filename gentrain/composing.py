@@ -9,7 +9,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from gentrain.config import config_dir, config_error, names_in, register_schemas
+from gentrain.config import config_dir, config_error, names_in, register_schema
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def composed(verb: str, overrides: Sequence[str], dirs: Sequence[str] = ()) -> D
     """
     from hydra import compose, initialize_config_dir
 
-    register_schemas()
+    register_schema(verb)
     search = ",".join(f"'file://{Path(folder).resolve()}'" for folder in dirs)
     with left_alone(), initialize_config_dir(str(config_dir()), version_base="1.3"):
         return compose(verb, overrides=[*overrides, *([f"hydra.searchpath=[{search}]"] if dirs else [])])
@@ -47,7 +47,7 @@ def chosen(
     from hydra import compose, initialize_config_dir
     from omegaconf import open_dict
 
-    register_schemas()
+    register_schema(verb)
     search = ",".join(f"'file://{Path(folder).resolve()}'" for folder in dirs)
     more = [f"hydra.searchpath=[{search}]"] if dirs else []
     with left_alone(), initialize_config_dir(str(config_dir()), version_base="1.3"):

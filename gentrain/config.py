@@ -36,11 +36,9 @@ def environment(name: str, default: str) -> str:
 OmegaConf.register_new_resolver("gentrain.env", environment, replace=True)
 
 
-def register_schemas() -> None:
-    """Make the dataclasses known to Hydra as `gentrain_<verb>`: its store may be a caller's too."""
-    store = ConfigStore.instance()
-    for verb, schema in SCHEMAS.items():
-        store.store(name=f"gentrain_{verb}", node=schema)
+def register_schema(verb: str) -> None:
+    """Make a verb's dataclass known to Hydra as `gentrain_<verb>`: its store may be a caller's too."""
+    ConfigStore.instance().store(name=f"gentrain_{verb}", node=SCHEMAS[verb])
 
 
 def path_keys(verb: str) -> set[str]:

@@ -41,11 +41,11 @@ def run(verb: str, rest: list[str]) -> int:
 
     from gentrain.commands.asked import Asked
     from gentrain.composing import left_alone, trusted
-    from gentrain.config import config_dir, path_keys, register_schemas
+    from gentrain.config import config_dir, path_keys, register_schema
     from gentrain.explain import explain, refuse_removals
     from gentrain.trust import admit
 
-    register_schemas()
+    register_schema(verb)
     options, overrides = split_options(verb, rest)
     refuse_removals(verb, overrides)
     multirun = any(arg in ("-m", "--multirun") for arg in options)

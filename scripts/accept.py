@@ -14,10 +14,11 @@ import json
 import math
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from gentrain import exported
 from gentrain.api import Loaded, compose_train
@@ -56,6 +57,12 @@ KEYS = {
 }
 
 
+@cache
+def recipe(name: str) -> DictConfig:
+    """The config of an experiment, composed once; not to be changed."""
+    return compose_train([f"experiment={name}"])
+
+
 def problem(result: dict[str, Any]) -> str | None:
     """Why a result cannot be kept, or None."""
     if missing := sorted(KEYS - result.keys()):
@@ -63,7 +70,7 @@ def problem(result: dict[str, Any]) -> str | None:
     name = result["experiment"]
     if name not in options("experiment"):
         return f"there is no experiment {name!r}"
-    targets = {target.metric: target for target in compose_train([f"experiment={name}"]).targets}
+    targets = {target.metric: target for target in recipe(name).targets}
     if targets.keys() != result["obtained"].keys():
         return f"measured {', '.join(result['obtained'])}, the targets are {', '.join(targets)}"
     for metric, target in targets.items():
@@ -126,7 +133,7 @@ def with_weights(result: dict[str, Any], checkpoint: Path) -> str | None:
     if loaded.step != result["steps"]:
         return f"{checkpoint} is of step {loaded.step}, the figures are of step {result['steps']}"
     # The images are the experiment's, though they may have lain as a folder: so is their licence.
-    data = str(compose_train([f"experiment={name}"]).dataset._target_)
+    data = str(recipe(name).dataset._target_)
     result = {**result, "checkpoint": Run(checkpoint.parent.parent).step_file(loaded.step).name, "data": data}
     without = tuple(loaded.model.training_only)
     content = exported.packed(loaded.model, "float32", without)
@@ -173,7 +180,7 @@ def rows() -> list[list[str]]:
     """The table's rows: every experiment with targets, in order of name."""
     found = []
     for name in options("experiment"):
-        targets = compose_train([f"experiment={name}"]).targets
+        targets = recipe(name).targets
         kept = RESULTS / name / exported.RESULT
         result = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else None
         for target in targets:

@@ -21,7 +21,7 @@ from running import Ended
 from gentrain import page_schemas, schema_parts, schemas
 from gentrain.api import compose_train
 from gentrain.building import settings_of
-from gentrain.config import config_dir, conform, options, path_keys, register_schemas
+from gentrain.config import config_dir, conform, options, path_keys, register_schema
 from gentrain.contracts import GenerativeModel
 from gentrain.data.source import Source
 from gentrain.schemas import SCHEMAS, TrainConfig, TrainSection
@@ -204,7 +204,7 @@ def test_which_values_are_paths() -> None:
 
 @pytest.mark.parametrize("verb", SCHEMAS)
 def test_the_primary_config_of_every_verb(verb: str) -> None:
-    register_schemas()
+    register_schema(verb)
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = compose(verb, return_hydra_config=True)
