@@ -256,8 +256,10 @@ def test_a_turn_moves_its_own_players_alone(name: str) -> None:
             for p in others:
                 p.grad = torch.full_like(p, 7.0)
                 p.requires_grad_(not freeze)
+            modes = [(m.training, getattr(m, "track_running_stats", None)) for m in model.modules()]
             loss, _ = turn.loss(batch(), 0)
             loss.backward()  # type: ignore[no-untyped-call]
+            assert modes == [(m.training, getattr(m, "track_running_stats", None)) for m in model.modules()]
             assert all(torch.equal(p.grad, torch.full_like(p, 7.0)) for p in others if p.grad is not None)
             assert all(
                 p.grad is not None and p.grad.isfinite().all()
