@@ -18,12 +18,12 @@ from gentrain.errors import UserError
 
 #: Stands for every word that training captions do not have; no text has it, for it has punctuation.
 UNKNOWN = "<unknown>"
-_WORD = re.compile(r"[^\W_]+(?:['\u2019\-][^\W_]+)*")
+_WORD = re.compile(r"[^\W_]+(?:['\-][^\W_]+)*")
 
 
 def words_of(text: str) -> list[str]:
     """The words of a text, in order: "Woman firefighter, dark skin" -> woman, firefighter, dark, skin."""
-    return _WORD.findall(unicodedata.normalize("NFC", text).lower())
+    return _WORD.findall(unicodedata.normalize("NFC", text).lower().replace("\u2019", "'"))
 
 
 def vocabulary_of(captions: Iterable[Sequence[str]], min_count: int = 1) -> tuple[str, ...]:
