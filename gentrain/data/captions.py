@@ -23,9 +23,9 @@ class Captions(OwnImages):
     """Images with one caption or several each, which are served in turn.
 
     In metadata.csv or metadata.jsonl (Hugging Face's imagefolder), in NAME.txt beside NAME.png (a caption a
-    line), or in COCO's captions.json. Parts are folders called train, test and val, or COCO's files; without a
-    test part some are drawn by name. The vocabulary is of the training part alone; in the others a word that it
-    lacks is `words.UNKNOWN`. Training images with a held-out combination become test images.
+    line), or in COCO's captions.json. Parts are folders called train, test and val, or COCO's files; without
+    a test part some are drawn by name. The vocabulary is of the training part alone; in the others a word
+    that it lacks is `words.UNKNOWN`. Training images with a held-out combination become test images.
 
     Args:
         text: what the column of captions is called in metadata files.
@@ -96,7 +96,7 @@ class Captions(OwnImages):
             writer.notes.append(f"{unknown:,} words of test captions are not among those of train: unknown")
         if self.combinations:
             writer.notes.append(
-                f"held out: {moved:,} training images of {len(self.combinations)} combinations, now test images"
+                f"held out: {moved:,} training images of {len(self.combinations)} combinations, now of test"
             )
         return DataSpec(
             (shape[0], shape[1], shape[2]), 256, vocabulary=vocabulary, caption_length=every.shape[-1]

@@ -6,15 +6,20 @@ punctuation separates words and is dropped.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gentrain.errors import UserError
+
+if TYPE_CHECKING:
+    from gentrain.contracts import DataSpec
+    from gentrain.data.source import Data, Split
 
 #: Stands for every word that training captions do not have; no text has it, for it has punctuation.
 UNKNOWN = "<unknown>"
@@ -51,6 +56,33 @@ def tokens_of(captions: Sequence[Sequence[Sequence[str]]], vocabulary: Sequence[
 def text_of(tokens: Sequence[int], vocabulary: Sequence[str]) -> str:
     """The words of a row of tokens, with spaces between them."""
     return " ".join(vocabulary[token - 1] for token in tokens if token)
+
+
+def with_words_of(data: Data, spec: DataSpec) -> Data:
+    """The same images, the words of their captions numbered as in `spec`.
+
+    A word that it lacks is `UNKNOWN`, and a caption that is longer than its captions is cut.
+    """
+    then, now, length = spec.vocabulary, data.spec.vocabulary, spec.caption_length
+    if then is None or now is None or length is None or (now, data.spec.caption_length) == (then, length):
+        return data
+    place = {word: i for i, word in enumerate(then, 1)}
+    number = np.array([0, *(place.get(word, place.get(UNKNOWN, 0)) for word in now)], dtype=np.int32)
+
+    def renumbered(split: Split) -> Split:
+        old = number[split.parts["caption"]]
+        new = np.zeros((*old.shape[:-1], length), dtype=np.int32)
+        common = min(length, old.shape[-1])
+        new[..., :common] = old[..., :common]
+        return split.with_part("caption", new)
+
+    return dataclasses.replace(
+        data,
+        spec=dataclasses.replace(data.spec, vocabulary=then, caption_length=length),
+        train=renumbered(data.train),
+        validation=None if data.validation is None else renumbered(data.validation),
+        test=renumbered(data.test),
+    )
 
 
 # Combinations that are held out
