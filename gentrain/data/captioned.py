@@ -171,7 +171,8 @@ class Said:
                 continue
             row = self._json(name, line, f", line {number}")
             if not isinstance(row, dict):
-XX
+                where = f"{self.archive.path(name)}, line {number}"
+                raise UserError(f"{where}: expected {{...}}, found {line[:40]}")
             yield number, row
 
     def _json(self, name: str, text: str, where: str = "") -> Any:
