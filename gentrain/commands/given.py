@@ -14,7 +14,7 @@ from gentrain.api import Loaded
 from gentrain.commands.labels import label_of
 from gentrain.commands.trained import device_of
 from gentrain.commands.typed import as_typed, listed
-from gentrain.contracts import Batch, DataSpec
+from gentrain.contracts import Batch, Conditional, DataSpec
 from gentrain.data.words import words_of
 from gentrain.errors import UserError, did_you_mean
 
@@ -84,9 +84,9 @@ def lacks_own(batch: Batch, loaded: Loaded) -> bool:
 def for_each(loaded: Loaded, n: int, one: Tensor | None) -> Tensor | None:
     """What the model takes for `n` images that are drawn, [n, ...]: `one` for all, or all in turn."""
     model = loaded.model
-    if model.condition is None:
+    if not isinstance(model, Conditional) or model.condition is None:
         return None
-    return model.condition.in_turn(n, device_of(loaded)) if one is None else one.expand(n, *one.shape)
+    return model.in_turn(n) if one is None else one.expand(n, *one.shape)
 
 
 def _label(config: DictConfig, spec: DataSpec, typed: Sequence[str]) -> Tensor:
