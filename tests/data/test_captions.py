@@ -141,8 +141,8 @@ def test_words() -> None:
 
 def test_several_captions_are_served_in_turn(load: Load) -> None:
     """A pure function of (seed, epoch, image): every caption as often as another; the first in evaluation."""
-    data = load(images("train/", TRAIN) | images("test/", TEST)
-                | {"captions_train.json": coco(TRAIN, "b", "c"), "captions_test.json": coco(TEST, "b")})  # fmt: skip
+    files = {"captions_train.json": coco(TRAIN, "b", "c"), "captions_test.json": coco(TEST, "b")}
+    data = load(images("train/", TRAIN) | images("test/", TEST) | files)
     assert data.train.parts["caption"].shape == (6, 3, 6)
 
     def firsts(batches: Batches, steps: range) -> dict[int, list[str]]:
@@ -202,10 +202,15 @@ def test_facts() -> None:
 
 GOOD = LAYOUTS["NAME.txt, split"]
 WRONG = {
-    "an image without caption": (GOOD | {"train/77.png": png(77)}, r"train/77\.png has no caption.*train/77\.txt"),
-    "a caption without image": (GOOD | {"train/77.txt": b"a"}, r"train/77\.txt has a caption of .*train/77\.png"),
+    "an image without caption": (
+        GOOD | {"train/77.png": png(77)}, r"train/77\.png has no caption.*train/77\.txt",
+    ),
+    "a caption without image": (
+        GOOD | {"train/77.txt": b"a"}, r"train/77\.txt has a caption of .*train/77\.png",
+    ),
     "an empty caption": (
-        GOOD | {"train/77.png": png(77), "train/77.txt": b" \n"}, r"77\.png has an empty caption, in .*77\.txt",
+        GOOD | {"train/77.png": png(77), "train/77.txt": b" \n"},
+        r"77\.png has an empty caption, in .*77\.txt",
     ),
     "metadata without an image": (
         images("", range(5)) | {"metadata.csv": csv(range(6))}, r"metadata\.csv has a caption of .*5\.png",
@@ -342,8 +347,9 @@ def test_slant() -> None:
 @pytest.mark.slow
 def test_the_emoji_have_captions(real_data: Path, load: Load, tmp_path: Path) -> None:
     plain = {
-        "text": "text", "inside": "twemoji", "min_count": 1, "image_size": 8, "channels": 3, "on_error": "raise",
-        "test_fraction": 0.3, "validation": 0, "cache": str(tmp_path), "split_seed": 0, "binarize": "none",
+        "text": "text", "inside": "twemoji", "min_count": 1, "image_size": 8, "channels": 3,
+        "on_error": "raise", "test_fraction": 0.3, "validation": 0, "cache": str(tmp_path),
+        "split_seed": 0, "binarize": "none",
         "flip": False, "crop": 0, "source": None, "paired": True, "background": None, "stacked": False,
         "held_out": ["woman firefighter dark"], "facts": {"gender": ["man", "woman"]},
     }  # fmt: skip
