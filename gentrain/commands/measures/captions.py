@@ -63,7 +63,9 @@ def measure(loaded: Loaded, config: DictConfig) -> Measured:
                 for text in words
             ]
         )
-        lines.append(f"captions {whose}: {len(y):,} {_WHOSE[whose]}")
+        different = len(np.unique(captions, axis=0))
+        lines.append(f"captions {whose}: {len(y):,} samples of {different:,} {_WHOSE[whose]}")
+        figures[f"{whose}_captions"] = different
         every = [*told, *(["all"] if len(told) > 1 else [])]
         for i, name in enumerate(every):
             column = slice(None) if name == "all" else slice(i, i + 1)
@@ -130,7 +132,7 @@ def _labelled(data: Data, name: str, values: Sequence[str]) -> Data:
 
 
 def _captions(data: Data, config: DictConfig) -> dict[str, np.ndarray]:
-    """{seen, unseen: captions int32 [M, T], M at most `n`}, each drawn from all that there are."""
+    """{seen, unseen: captions int32 [n, T], drawn from all that there are, or none}."""
     assert data.spec.vocabulary is not None
     unknown = data.spec.vocabulary.index(UNKNOWN) + 1 if UNKNOWN in data.spec.vocabulary else -1
     trained, tested = _rows(data.train), _rows(data.test)
@@ -143,9 +145,9 @@ def _captions(data: Data, config: DictConfig) -> dict[str, np.ndarray]:
         tested = tested[np.array([row.tobytes() not in known for row in tested], dtype=np.bool_)]
     found = {"seen": trained[(trained != unknown).all(1)], "unseen": tested}
     for whose, rows in found.items():
-        if len(rows) > config.n:
-            drawn = generator("captions", whose, int(config.seed)).permutation(len(rows))[: config.n]
-            found[whose] = rows[np.sort(drawn)]
+        if len(rows):  # fewer captions than `n` are drawn several times each
+            drawn = generator("captions", whose, int(config.seed)).permutation(len(rows))
+            found[whose] = rows[np.resize(drawn, config.n)]
     return {whose: np.ascontiguousarray(rows) for whose, rows in found.items()}
 
 
