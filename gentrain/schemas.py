@@ -250,6 +250,9 @@ class InterpolateConfig(ImagesConfig):
     # Name of one of the model's codes: each row is one draw, with the code swept through its values, or all
     # its categories (not `columns`). None: rows between ends.
     code: Optional[str] = None
+    # Two captions, [FROM,TO], of a model that takes captions: each row is one draw from the one to the other.
+    # None: rows between latents.
+    captions: Any = None
 
 
 @dataclass
@@ -258,7 +261,8 @@ class ArithmeticConfig(ImagesConfig):
 
     # As in `reconstruct`, to be moved along labels. None: latents from the prior.
     images: Optional[str] = knob(None, path=True)
-    # Numbers of latents, [3,8] or groups [[3,8],[1]], each averaged; with images: labels. None: show them.
+    # Numbers of latents, [3,8] or groups [[3,8],[1]], each averaged; with images: labels; of a model with
+    # captions some of those, [man with glasses,woman]. None: show numbered latents.
     plus: Any = None
     # As plus, taken away. None: nothing; with images: all labels that are not in plus.
     minus: Any = None

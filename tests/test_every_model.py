@@ -11,6 +11,7 @@ from running import MODELS, OFTEN, Ended
 
 import gentrain as package
 from gentrain.cli import main
+from gentrain.commands.measures import METRICS
 from gentrain.config import config_dir
 from gentrain.contracts import (
     HasCodes,
@@ -71,8 +72,12 @@ def test_draws_and_is_measured(
         hints: dict[str, type] = {"reconstruction": Reconstructs, "classifier": Samples}
         hints |= {"translation": Translates}
         hints |= dict.fromkeys(("probe", "neighbour"), ImagesToLatents)
-        hints |= dict.fromkeys(("frechet", "kid", "prdc", "labels"), Samples) | {"codes": HasCodes}
-        without = {"labels"} if model.condition is None else set()
+        hints |= dict.fromkeys(("frechet", "kid", "prdc", "labels", "captions"), Samples)
+        hints |= {"codes": HasCodes}
+        given = None if model.condition is None else model.condition.name
+        without = {"labels", "captions"} - {f"{given}s"}
+        labelled = {name for name, metric in METRICS.items() if metric.labelled}
+        without |= labelled if model.spec.classes is None else set()
         hint = ",".join(k for k, needed in hints.items() if isinstance(model, needed) and k not in without)
         assert measured.one_line().endswith(f"; try metrics=[{hint}]")
 
@@ -151,7 +156,8 @@ def test_what_cannot_be_drawn_is_refused(
 ) -> None:
     model = package.load(trained(name))
     ended = gentrain("sample", f"ckpt={trained(name)}", bad, "out=x.png")
-    if bad == "label=3" and isinstance(model, Samples) and model.condition is not None:
+    takes = None if model.condition is None else model.condition.name
+    if bad == "label=3" and isinstance(model, Samples) and takes == "label":
         assert ended.status == 0, ended.err
         return
     assert ended.status == 2
@@ -180,10 +186,11 @@ def test_other_data_than_in_training_are_refused(
         levels, other = 5, config
     spec = {**state["spec"], "levels": levels}
     checkpoint.save({**state, "config": other, "spec": spec}, Path("other.pt"))
-    draws = ("eval", "limit=4", "metrics=[classifier]", "n=4")
+    metric = "captions" if model.spec.classes is None else "classifier"
+    draws = ("eval", "limit=4", f"metrics=[{metric}]", "n=4")
     shows = ("translate",) if isinstance(model, Translates) else ("reconstruct",)
     verb = draws if isinstance(model, Samples) else shows
     ended = gentrain(*verb, "ckpt=other.pt")
     assert ended.status == 2
     line = ended.one_line()
-    assert f"trained on [1, 8, 8] with {levels}; set dataset.root" in line
+    assert f"trained on {list(model.spec.shape)} with {levels}; set dataset.root" in line

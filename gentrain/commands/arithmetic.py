@@ -22,6 +22,7 @@ from torch.nn import functional
 from gentrain.api import Loaded
 from gentrain.commands.abilities import capable
 from gentrain.commands.asked import Asked
+from gentrain.commands.between_captions import captions_meant, summed
 from gentrain.commands.given import for_each, given, with_given
 from gentrain.commands.labels import label_of
 from gentrain.commands.next import ckpt_argument, next_command
@@ -58,7 +59,9 @@ def run(asked: Asked) -> None:
     out = Output(config, loaded, default, (".png",))
     one = given(config, loaded, typed)
     with torch.no_grad():
-        if config.images is not None:
+        if captions_meant(loaded, config.plus, config.minus):
+            said = summed(loaded, config, out)
+        elif config.images is not None:
             said = along_labels(loaded, config, out, one)
         elif named:
             said = between_latents(model, loaded, config, out, one)

@@ -24,6 +24,7 @@ from gentrain.api import Loaded
 from gentrain.commands.abilities import capable
 from gentrain.commands.arithmetic import numbered_draws, with_numbers
 from gentrain.commands.asked import Asked
+from gentrain.commands.given import for_each
 from gentrain.commands.interpolate import spherical, straight
 from gentrain.commands.labels import label_of
 from gentrain.commands.next import ckpt_argument
@@ -102,11 +103,11 @@ def run(asked: Asked) -> None:
 
 def drawn(model: LatentsToImages, loaded: Loaded, config: DictConfig) -> list[Individual]:
     """`n` numbered draws from the prior, with all labels in turn for a model that takes them."""
-    y = loaded.model.condition
     z = numbered_draws(model, config.n).cpu().float()
     weights: list[list[float]] | None = None
+    y = for_each(loaded, config.n, None)
     if y is not None:
-        weights = as_weights(loaded, y.in_turn(config.n, torch.device("cpu"))).tolist()
+        weights = as_weights(loaded, y).tolist()
     how = {"seed": int(config.seed), "n": config.n}
     return [
         Individual(latents, weights[i] if weights else None, [], {**how, "number": i})
@@ -115,14 +116,14 @@ def drawn(model: LatentsToImages, loaded: Loaded, config: DictConfig) -> list[In
 
 
 def as_weights(loaded: Loaded, y: Tensor) -> Tensor:
-    """Labels, attributes or captions [B, ...] -> how often each is in them: float32 [B, Y]."""
+    """Labels, attributes or captions [B, ...] -> what mixtures are sums of, float32 [B, Y]."""
+    if isinstance(loaded.model, MixesConditions):
+        return loaded.model.conditions_to_mixtures(y).cpu().float()
     condition = loaded.model.condition
     assert condition is not None
     if y.dtype == torch.bool:
         return y.float()
-    known = torch.arange(condition.size) + (1 if y.ndim == 2 else 0)  # a caption's words begin at 1
-    hits = (y[..., None] == known).float()
-    return hits.sum(1) if y.ndim == 2 else hits
+    return (y[..., None].cpu() == torch.arange(condition.size)).float()
 
 
 def read_lineage(place: str, loaded: Loaded) -> list[Individual]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,7 +14,8 @@ from gentrain.api import Loaded
 from gentrain.commands.labels import label_of
 from gentrain.commands.trained import device_of
 from gentrain.commands.typed import as_typed, listed
-from gentrain.contracts import Batch, DataSpec
+from gentrain.contracts import Batch, Conditional, DataSpec
+from gentrain.data.words import words_of
 from gentrain.errors import UserError, did_you_mean
 
 
@@ -82,9 +84,9 @@ def lacks_own(batch: Batch, loaded: Loaded) -> bool:
 def for_each(loaded: Loaded, n: int, one: Tensor | None) -> Tensor | None:
     """What the model takes for `n` images that are drawn, [n, ...]: `one` for all, or all in turn."""
     model = loaded.model
-    if model.condition is None:
+    if not isinstance(model, Conditional) or model.condition is None:
         return None
-    return model.condition.in_turn(n, device_of(loaded)) if one is None else one.expand(n, *one.shape)
+    return model.in_turn(n) if one is None else one.expand(n, *one.shape)
 
 
 def _label(config: DictConfig, spec: DataSpec, typed: Sequence[str]) -> Tensor:
@@ -105,15 +107,26 @@ def _attributes(config: DictConfig, spec: DataSpec, typed: Sequence[str]) -> Ten
 
 
 def _caption(config: DictConfig, spec: DataSpec, typed: Sequence[str]) -> Tensor:
-    text = as_typed(typed, "caption", config.caption).strip("'\"")
+    return tokens_in("caption", as_typed(typed, "caption", config.caption).strip("'\""), spec)
+
+
+def tokens_in(key: str, text: str, spec: DataSpec) -> Tensor:
+    """A caption as it is typed -> its words' numbers, int64 [T].
+
+    Raises:
+        UserError: data without captions, no word, one that is unknown, or too many; names `key`.
+    """
     if spec.vocabulary is None or spec.caption_length is None:
-        raise UserError(f"caption={text}: expected none: the data have no captions")
-    words = text.lower().split()
+        raise UserError(f"{key}={text}: expected none: the data have no captions")
+    words = words_of(text)
+    if not words:
+        raise UserError(f"{key}={text}: expected words that the captions have, e.g. {spec.vocabulary[0]!r}")
     for word in words:
         if word not in spec.vocabulary:
-            raise UserError(f"caption: the captions have no {word!r}{did_you_mean(word, spec.vocabulary)}")
+            near = difflib.get_close_matches(word, spec.vocabulary, 2, cutoff=0.3) or spec.vocabulary[:2]
+            raise UserError(f"{key}: the captions have no {word!r}; did you mean {' or '.join(near)}?")
     if len(words) > spec.caption_length:
-        raise UserError(f"caption: expected at most {spec.caption_length} words, found {len(words)}")
+        raise UserError(f"{key}: expected at most {spec.caption_length} words, found {len(words)}")
     tokens = [spec.vocabulary.index(word) + 1 for word in words]
     return torch.tensor(tokens + [0] * (spec.caption_length - len(tokens)))
 

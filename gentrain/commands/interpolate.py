@@ -9,6 +9,7 @@ from torch import Tensor
 from gentrain.api import Loaded
 from gentrain.commands.abilities import capable
 from gentrain.commands.asked import Asked
+from gentrain.commands.between_captions import walks
 from gentrain.commands.given import for_each, given, lacks_own, names_of, with_given
 from gentrain.commands.next import ckpt_argument, next_command
 from gentrain.commands.output import Output
@@ -44,6 +45,13 @@ def run(asked: Asked) -> None:
     if config.code is not None and (config.plane or config.images is not None):
         raise UserError("code= sweeps a code of draws from the prior; leave plane and images out")
     one = given(config, loaded, typed)
+    if config.captions is not None:
+        with torch.no_grad():
+            images = walks(loaded, config, out)
+        _write(out, images, config, loaded)
+        print(out.wrote(f"{config.rows} rows from one caption to the other"))
+        print(f"next    {then}")
+        return
     if config.code is not None:
         with torch.no_grad():
             said = along_code(loaded, config, out, one)
@@ -90,14 +98,19 @@ def run(asked: Asked) -> None:
         rows = [between(a, b, weights) for a, b in zip(ends[::2], ends[1::2], strict=True)]
         y = None if y is None else y.repeat_interleave(config.columns, 0)
         images = model.latents_to_images(torch.cat(rows), condition=y)
-    spec = loaded.model.spec
-    if out.path.suffix in FILMS:
-        walks = images.unflatten(0, (len(rows), config.columns))  # [rows, columns, C, H, W]
-        out.animation([sheet(step, spec) for step in walks.unbind(1)])
-    else:
-        out.png(sheet(images, spec, columns=config.columns))
+    _write(out, images, config, loaded)
     print(out.wrote(f"{len(rows)} rows between {what}"))
     print(f"next    {then}")
+
+
+def _write(out: Output, images: Tensor, config: DictConfig, loaded: Loaded) -> None:
+    """Rows of `columns` images as a picture, or as a film of all rows at once."""
+    spec = loaded.model.spec
+    if out.path.suffix in FILMS:
+        steps = images.unflatten(0, (-1, config.columns))  # [rows, columns, C, H, W]
+        out.animation([sheet(step, spec) for step in steps.unbind(1)])
+    else:
+        out.png(sheet(images, spec, columns=config.columns))
 
 
 def along_code(loaded: Loaded, config: DictConfig, out: Output, one: Tensor | None) -> str:

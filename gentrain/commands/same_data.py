@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from gentrain.contracts import DataSpec
 from gentrain.data.identity import Change, changed
 from gentrain.data.source import Data, Split
+from gentrain.data.words import with_words_of
 from gentrain.errors import UserError
 from gentrain.files import expanded
 
@@ -70,7 +71,7 @@ def reconciled(
             f"the data are {list(data.spec.shape)} with {data.spec.levels} levels, the checkpoint was "
             f"trained on {list(expected.shape)} with {expected.levels}; set dataset.root to the same data"
         )
-    data = _with_labels(data, expected, typed)
+    data = with_words_of(_with_labels(data, expected, typed), expected)
     record, identity = state.get("data"), data.identity
     say = "not bit-exact: " if resumed else ""
     if record is None or identity is None:

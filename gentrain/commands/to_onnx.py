@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gentrain.contracts import EncodesDecodes, GenerativeModel, LatentsToImages
+from gentrain.contracts import Conditional, EncodesDecodes, GenerativeModel, LatentsToImages
 from gentrain.errors import Fault, UserError
 from gentrain.exported import GRAPH
 
@@ -97,9 +97,9 @@ def examples(model: Any, n: int) -> tuple[tuple[Tensor, ...], list[str]]:
     """`n` latents, and conditions where the model takes them, with the names of both."""
     like = next(model.parameters())
     z = torch.randn(n, model.latent_dim, dtype=like.dtype, device=like.device)
-    if model.condition is None:
+    if not isinstance(model, Conditional) or model.condition is None:
         return (z,), ["z"]
-    return (z, model.condition.in_turn(n, like.device)), ["z", model.condition.name]
+    return (z, model.in_turn(n)), ["z", model.condition.name]
 
 
 def _traced(pixels: Pixels, inputs: tuple[Tensor, ...], names: list[str]) -> bytes:

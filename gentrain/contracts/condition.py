@@ -161,6 +161,16 @@ class Conditional(GenerativeModel):
             "model of p(x), e.g. model=vae"
         )
 
+    def in_turn(self, n: int) -> Tensor:
+        """What the model takes where nothing is given, of `n` images: all in turn, [n, ...].
+
+        Raises:
+            ValueError: it takes none.
+        """
+        if self.condition is None:
+            raise ValueError(f"{type(self).__name__} is a model of p(x), which takes no condition")
+        return self.condition.in_turn(n, self._like.device)
+
     def given(self, batch: Batch) -> tuple[Tensor, ...]:
         """(y,), unchecked: nothing here waits for the device; () of p(x).
 
@@ -190,7 +200,7 @@ class Conditional(GenerativeModel):
         if condition is None:
             if needed:
                 raise ValueError(self._lacking(self.condition.name))
-            return (self.condition.in_turn(n, device),)
+            return (self.in_turn(n).to(device),)
         if tuple(condition.shape) == self.condition.shape:
             condition = condition.expand(n, *condition.shape)
         self.condition.check(condition, n)

@@ -235,15 +235,40 @@ class MixesConditions(LatentsToImages, Conditional):
     torch.Size([2, 1, 8, 8])
     """
 
+    #: Y, numbers of a mixture; None: one of each label, attribute or word.
+    mixed_size: int | None = None
+
+    def conditions_to_mixtures(self, condition: Tensor) -> Tensor:
+        """Conditions [B, ...] -> the numbers that mixtures are sums of, float [B, Y].
+
+        How often each label, attribute or word is in them, or what the model makes of a caption.
+
+        Raises:
+            ValueError: a condition that the model does not take.
+        """
+        assert self.condition is not None
+        self.condition.check(condition, len(condition))
+        with torch.no_grad(), evaluating(self):
+            return self._vectors_of(condition.to(self._like.device)).to(self._like.dtype)
+
+    def _vectors_of(self, y: Tensor) -> Tensor:
+        """y [B, ...] -> [B, Y]."""
+        assert self.condition is not None
+        if y.dtype == torch.bool:
+            return y.to(self._like.dtype)
+        first = int(y.ndim == 2)  # a caption's words begin at 1
+        hits = y[..., None] == torch.arange(first, first + self.condition.size, device=y.device)
+        return (hits.sum(1) if y.ndim == 2 else hits).to(self._like.dtype)
+
     def mixed_to_images(self, z: Tensor, weights: Tensor) -> Tensor:
-        """z [B, D], weights float [B, Y] of labels, attributes or words -> uint8 [B, C, H, W].
+        """z [B, D], weights float [B, Y], sums of `conditions_to_mixtures` -> uint8 [B, C, H, W].
 
         Raises:
             ValueError: z or weights of another shape or dtype.
         """
         check_latents(z, self.latent_dim)
         assert self.condition is not None
-        wanted = [len(z), self.condition.size]
+        wanted = [len(z), self.mixed_size or self.condition.size]
         if not weights.is_floating_point() or list(weights.shape) != wanted:
             raise ValueError(
                 f"weights must be floating {wanted}, found {weights.dtype} {list(weights.shape)}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from gentrain.data.source import Source
+from gentrain.data.stacked import FACTS
+from gentrain.data.words import combinations_in
 from gentrain.files import expanded
 
 #: What a partner can be made of, by `data.partners`.
@@ -28,12 +30,25 @@ class ImageSource(Source):
         paired: whether the two are served together; if not, training images of even number are the sources,
             those of odd number the images.
         background: a folder or zip of photographs, for source=background.
+        stacked: two images with labels become one, one above the other, with captions (`data.stacked`).
+        held_out: combinations of words that no training image has in a caption: a list, or a file with one a
+            line; None: none are held out.
 
     Raises:
-        ValueError: as of `Source`, or a source that is unknown.
+        ValueError: as of `Source`, a source that is unknown, or `held_out` for images without captions.
+        UserError: the file of `held_out` cannot be read.
     """
 
-    formerly: ClassVar[Mapping[str, Any]] = {"crop": 0, "source": None, "paired": True, "background": None}
+    formerly: ClassVar[Mapping[str, Any]] = {
+        "crop": 0,
+        "source": None,
+        "paired": True,
+        "background": None,
+        "stacked": False,
+        "held_out": None,
+    }
+    #: Whether the images have captions of their own.
+    captioned: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -44,6 +59,8 @@ class ImageSource(Source):
         source: str | None,
         paired: bool,
         background: str | None,
+        stacked: bool,
+        held_out: str | Sequence[str] | None,
         **settings: Any,
     ) -> None:
         if binarize not in ("none", "dynamic", "fixed", "threshold"):
@@ -60,6 +77,17 @@ class ImageSource(Source):
         if source is not None:
             check_source(source, background, binarize)
         self.source, self.paired = source, paired
+        if held_out is not None and not (stacked or self.captioned):
+            raise ValueError(
+                f"dataset.held_out must be null: dataset={self.name} has no captions; "
+                "set dataset.stacked=true"
+            )
+        self.stacked = stacked
+        if stacked:
+            self.facts = FACTS
+        self.combinations = combinations_in(
+            held_out, lambda file: expanded(file, "name a file with dataset.held_out").read_text("utf-8")
+        )
         self.background = (
             None
             if background is None or source != "background"

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -111,6 +112,8 @@ class Data:
         found: smallest and largest stored pixel value.
         notes: lines about what decoding did, e.g. how many files it skipped.
         test_pairs: whether sources of test images are their partners, though others need not be.
+        facts: what captions say that is to be seen, {name: pattern}, as of `words.patterns_of`.
+        held_out: combinations of words that no training caption has, as of `words.holds`.
         identity: which images these are; None for data that were made up in memory.
     """
 
@@ -128,6 +131,8 @@ class Data:
     identity: Identity | None = None
     crop: int = 0
     test_pairs: bool = False
+    facts: Mapping[str, str] = field(default_factory=dict)
+    held_out: tuple[str, ...] = ()
 
     def with_labels_of(self, names: Sequence[str]) -> Data:
         """The same images, their labels numbered as in `names`, which has all of their names.
@@ -185,6 +190,9 @@ class Source(ABC):
     source: str | None = None
     paired: bool = True
     background: Path | None = None
+    stacked: bool = False
+    facts: Mapping[str, str] = MappingProxyType({})
+    combinations: tuple[str, ...] = ()
     #: Whether images may come and go between two uses; then checkpoints keep a hash of each.
     grows: ClassVar[bool] = False
     #: Settings that configurations of earlier versions lack, and what they meant without.
@@ -240,6 +248,12 @@ class Source(ABC):
         """
         key = {"source": self.name, "split_seed": self.split_seed, **self.key()}
         entry = cached(self.cache, self.name, key, self._build)
+        if self.stacked:
+            single = entry
+            key = {**key, "stacked": True, "held_out": self.combinations}
+            entry = cached(
+                self.cache, f"{self.name}-stacked", key, lambda builder: self._stack(builder, single)
+            )
         if self.binarize in ("fixed", "threshold"):
             decoded = entry
             entry = cached(
@@ -279,6 +293,8 @@ class Source(ABC):
             notes=tuple(entry.info["notes"]),
             identity=self._identity(entry, held_out),
             test_pairs=bool(spec.paired or entry.info.get("test_pairs")),
+            facts=self.facts,
+            held_out=self.combinations,
         )
 
     def _identity(self, entry: Entry, held_out: int) -> Identity:
@@ -317,6 +333,11 @@ class Source(ABC):
 
         assert self.source is not None
         add_partners(builder, without, self.source, self.paired, self.background, self.split_seed)
+
+    def _stack(self, builder: Builder, single: Entry) -> None:
+        from gentrain.data.stacked import add_stacked
+
+        add_stacked(builder, single, self.combinations)
 
     def _binarize(self, builder: Builder, decoded: Entry) -> None:
         levels = decoded.info["spec"]["levels"]

@@ -23,6 +23,8 @@ def common(tmp_path: Path) -> dict[str, Any]:
         "source": None,
         "paired": True,
         "background": None,
+        "stacked": False,
+        "held_out": None,
     }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from gentrain.api import Loaded
 from gentrain.commands.measures import (
+    captions,
     classifier,
     codes,
     frechet,
@@ -36,6 +37,7 @@ METRICS = {
     "kid": kid.METRIC,
     "prdc": prdc.METRIC,
     "labels": labels.METRIC,
+    "captions": captions.METRIC,
     "codes": codes.METRIC,
 }
 

@@ -58,8 +58,8 @@ class Game(GenerativeModel):
     its own turn (first the real batch, then the fake one), the generator's of its own.
 
     A member sets `generator` and `discriminator`, and says by `contestants` what the discriminator is shown,
-    by `extra` what a turn minimises besides, by `players` which networks move in it, by `look` what else the
-    discriminator finds.
+    by `refused` what else it is to take for fake, by `extra` what a turn minimises besides, by `players`
+    which networks move in it, by `look` what else the discriminator finds.
 
     What the discriminator judges is augmented in both turns, real and fake [3]; penalties see images as they
     are. Spectral norm [6], where a member has it, is computed once in a turn.
@@ -132,6 +132,10 @@ class Game(GenerativeModel):
         """
         return None, {}
 
+    def refused(self, contest: Contest) -> Shown | None:
+        """What the discriminator is to take for fake besides the fakes, as much as them; None: nothing."""
+        return None
+
     def look(self, *shown: Tensor) -> tuple[Tensor, Tensor | None]:
         """The discriminator's output [B] for what it is shown, and what else it finds there, [B, ...]."""
         return self.discriminator(*shown), None
@@ -174,14 +178,20 @@ class Game(GenerativeModel):
         """The discriminator's objective on a batch of images and as many of the generator's.
 
         Logs `d_real` and `d_fake`, the means of D over what is real and fake: probabilities where the
-        objective has them, outputs else; and `penalty` where there is one, before its weight.
+        objective has them, outputs else; `d_refused` of what else is to be taken for fake; and `penalty`
+        where there is one, before its weight.
         """
         with _weights_once():
             with torch.no_grad(), buffers_kept(*self.players()["generator"]):
                 contest = self.contestants(batch)
             d_real, d_fake, found = self._both_judged(contest)
-            loss = self.objective.discriminator(d_real, d_fake)
             terms = {"d_real": self.objective.logged(d_real), "d_fake": self.objective.logged(d_fake)}
+            refused = self.refused(contest)
+            if refused is not None:
+                d_refused = self.judged(refused)
+                terms["d_refused"] = self.objective.logged(d_refused)
+                d_fake = torch.cat([d_fake, d_refused])
+            loss = self.objective.discriminator(d_real, d_fake)
             if self.objective.penalised:
                 with buffers_kept(self.discriminator):
                     penalty = gradient_penalty(self.discriminator, contest.real, contest.fake)
