@@ -1,4 +1,4 @@
-"""What data sets of the user's own images share whose files belong together: pairs, domains, captions."""
+"""What data sets of the user's own images share: one root, one size, files that fit or are counted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class OwnImages(ImageSource):
         root: a folder or zip.
         image_size: S or [H, W] in pixels: resize the shorter side and crop the centre; None where all images
             are of one size.
-        channels: 1 or 3.
+        channels: 1 or 3, and of a data set that finds out for itself None.
         on_error: raise at what does not match or cannot be decoded, or skip and count it.
         test_fraction: part of the images, in (0, 1), that is the test set where there is none.
 
@@ -40,6 +40,8 @@ class OwnImages(ImageSource):
 
     #: What a root may hold, for messages.
     layouts: ClassVar[str]
+    #: Whether `channels` may be None.
+    finds_channels: ClassVar[bool] = False
     #: Settings that decide the arrays, besides those of here.
     decisive: ClassVar[tuple[str, ...]] = ()
 
@@ -47,7 +49,7 @@ class OwnImages(ImageSource):
         self,
         *,
         image_size: int | Sequence[int] | None,
-        channels: int,
+        channels: int | None,
         on_error: str,
         test_fraction: float,
         **settings: Any,
@@ -63,8 +65,9 @@ class OwnImages(ImageSource):
                 f"dataset.image_size must be a side or [height, width] of 1 to {MAX_SIDE} pixels, or null, "
                 f"found {image_size}"
             )
-        if channels not in (1, 3):
-            raise ValueError(f"dataset.channels must be 1 or 3, found {channels}")
+        if channels not in (1, 3) and not (channels is None and self.finds_channels):
+            choices = "1, 3 or null" if self.finds_channels else "1 or 3"
+            raise ValueError(f"dataset.channels must be {choices}, found {channels}")
         if on_error not in ("raise", "skip"):
             raise ValueError(f"dataset.on_error must be raise or skip, found {on_error}")
         if not 0 < test_fraction < 1:
@@ -105,7 +108,7 @@ class OwnImages(ImageSource):
     def _images(
         self, archive: Archive, files: list[File], decode: Decode
     ) -> Iterator[tuple[File, np.ndarray]]:
-        """Each file that can be decoded with its image, all of one size."""
+        """Each file that can be decoded with its image, all of one height and width."""
         with decoded(archive, files, decode) as images:
             for file, image in images:
                 path = archive.path(file.name)
@@ -114,7 +117,7 @@ class OwnImages(ImageSource):
                     continue
                 if self._first is None:
                     self._first = (path, image.shape)
-                if image.shape != self._first[1]:
+                if image.shape[1:] != self._first[1][1:]:
                     (other, (_, height, width)), (_, h, w) = self._first, image.shape
                     raise UserError(
                         f"{path} has {h}x{w} pixels (HxW), {other} has {height}x{width}; bring all to one "

@@ -236,7 +236,7 @@ def test_broken_image_is_named_or_skipped(make: Make, load: Load, broken: bytes)
     ]
     assert values(data.test) == [100, 101, 121]
     assert data.test.labels.tolist() == [0, 0, 1]
-    assert data.describe()[-1].startswith("skipped 2 broken images: ")
+    assert data.describe()[-1].startswith("skipped 2: ")
     assert "train/cat/3.png" in data.describe()[-1]
     # The note is part of the cache.
     assert data.describe() == load(root, on_error="skip").describe()
