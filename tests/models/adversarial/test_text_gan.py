@@ -15,7 +15,8 @@ from gentrain.models.adversarial.text_gan import TextGAN
 SPEC = DataSpec((1, 8, 8), levels=17, vocabulary=("a", "one", "two", "above"), caption_length=5)
 SETTINGS: dict[str, Any] = {
     "latent_dim": 5, "latent": "gaussian", "objective": "nonsaturating", "penalty_weight": 10.0,
-    "n_critic": 1, "augment": [], "r1_weight": 0.0, "r1_every": 16, "channels": 4, "text": 6, "told": 3, "mismatched": True,
+    "n_critic": 1, "augment": [], "r1_weight": 0.0, "r1_every": 16, "channels": 4,
+    "text": 6, "told": 3, "mismatched": True,
     "interpolate_weight": 0.0,
 }  # fmt: skip
 
