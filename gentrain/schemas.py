@@ -10,7 +10,7 @@ from typing import Any, Optional
 
 from omegaconf import MISSING
 
-from gentrain.page_schemas import QuizConfig, ReportConfig
+from gentrain.page_schemas import ExploreConfig, QuizConfig, ReportConfig
 from gentrain.schema_parts import CheckpointConfig, DatasetPlace, GivenConfig, knob
 
 # OmegaConf reads these annotations at run time and wants Optional, not `| None`.
@@ -167,6 +167,10 @@ class SampleConfig(GivenConfig):
     temperature: float = knob(1.0, above=0)
     # Where the tails of normal latents are cut off, 0.5 say: better and less different. None: nowhere.
     truncation: Optional[float] = knob(None, above=0)
+    # Instead of draws: latents in a file (.npz of `encode`, .npy), or in base64. None: drawn from the prior.
+    latents: Optional[str] = knob(None, path=True)
+    # With latents, of a model that mixes labels: a share of each, [3:0.7,8:0.3]. None: as label= says.
+    mixture: Any = None
     # Batches of 64 draws that BatchNorm's statistics are of; 0: those of training. None: 16 with truncation.
     standing: Optional[int] = knob(None, at_least=0, at_most=10_000)
     # A .png (one grid), an .npz (`images` uint8 [n, C, H, W]), or of sounds a .wav (with a .png beside it).
@@ -383,6 +387,7 @@ SCHEMAS: dict[str, type] = {
     "encode": EncodeConfig,
     "export": ExportConfig,
     "quiz": QuizConfig,
+    "explore": ExploreConfig,
     "report": ReportConfig,
     "doctor": DoctorConfig,
     "list": ListConfig,
