@@ -139,6 +139,9 @@ class TrainConfig:
     precision: str = knob("auto", one_of=PRECISIONS)
     # The same bits on a GPU too, slower.
     deterministic: bool = False
+    # Where figures and pictures go besides metrics.jsonl: [tensorboard, wandb, trackio], or some, or [].
+    # A module of one's own with wandb's interface: name it in `trust` too.
+    track: Any = field(default_factory=lambda: ["tensorboard"], metadata={"names": True})
     # The run folder. None: outputs/<model>-<dataset>/<date>_<time>.
     run_dir: Optional[str] = knob(None, path=True)
     # A run folder (or a checkpoint in it) to go on with.
