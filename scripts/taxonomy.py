@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -125,6 +126,19 @@ def grown(name: str, place: Path, more: Sequence[str]) -> Any:
     return Leaf(**{**vars(leaf), "command": command, **found, **pictures})
 
 
+def photographed(page: Path) -> Path | None:
+    """A picture of the page beside it, by Chromium; None where there is none."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    browser = next((found for name in names if (found := shutil.which(name))), None)
+    if browser is None:
+        return None
+    picture = page.with_name("taxonomy.png")
+    words = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+    words += ["--window-size=1400,1800", f"--screenshot={picture}", page.as_uri()]
+    subprocess.run(words, capture_output=True, timeout=120, check=False)
+    return picture if picture.exists() else None
+
+
 def main() -> int:
     """Make the page; 1 where a leaf failed."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -156,6 +170,8 @@ def main() -> int:
     page = taxonomy_page(order, "the 8x8 digits of scikit-learn", docs, made)
     (place / "index.html").write_text(page, encoding="utf-8")
     print(f"wrote   {place / 'index.html'} ({len(leaves)} leaves, {seconds:.0f} s)")
+    if picture := photographed(place / "index.html"):
+        print(f"wrote   {picture} (how the page begins)")
     return 1 if any(leaf.trouble for leaf in leaves) else 0
 
 

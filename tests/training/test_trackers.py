@@ -78,7 +78,7 @@ def test_none_at_all(gentrain: Callable[..., Ended]) -> None:
     [
         (
             ["track=[tensorbord]"],
-            "track: expected tensorboard, wandb, trackio, found 'tensorbord', did you mean",
+            "track: expected tensorboard, wandb, trackio, found 'tensorbord'; did you mean",
         ),
         (["track=[json]"], "a module of your own: trust=json"),
         (["track=[trackio]"], "track=trackio: it is not installed: pip install"),
