@@ -18,7 +18,7 @@ from typing import Any
 
 from torch import Tensor
 
-from gentrain.errors import UserError, did_you_mean
+from gentrain.errors import UserError
 
 #: What TensorBoard is called in `track=`.
 OURS = "tensorboard"
@@ -40,8 +40,8 @@ def check_names(names: Sequence[str], trust: Sequence[str], installed: bool = Tr
     able = [OURS, *KNOWN, *trust]
     for name in names:
         if name not in able:
-            hint = did_you_mean(name, able) or f"; a module of your own: trust={name}"
-            raise UserError(f"track: expected {', '.join(able)}, found {name!r}{hint}")
+            own = f"; a module of your own with wandb's interface: trust={name}"
+            raise UserError(f"track: expected {', '.join(able)}, found {name!r}{own}")
         if installed and name != OURS and importlib.util.find_spec(name) is None:
             extra = "'gentrain[track]'" if name in KNOWN else name
             raise UserError(f"track={name}: it is not installed: pip install {extra}")

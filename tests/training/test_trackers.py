@@ -78,9 +78,9 @@ def test_none_at_all(gentrain: Callable[..., Ended]) -> None:
     [
         (
             ["track=[tensorbord]"],
-            "track: expected tensorboard, wandb, trackio, found 'tensorbord'; did you mean",
+            "track: expected tensorboard, wandb, trackio, found 'tensorbord'; a module",
         ),
-        (["track=[json]"], "a module of your own: trust=json"),
+        (["track=[json]"], "a module of your own with wandb's interface: trust=json"),
         (["track=[trackio]"], "track=trackio: it is not installed: pip install"),
     ],
 )
