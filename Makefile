@@ -80,8 +80,8 @@ reproduce-%: $(STAMP) ## train an experiment and hold it against its figure, e.g
 accept: $(STAMP) ## keep the finished reproductions and their weights in results/, remake the table of them
 	$(BIN)/python scripts/accept.py outputs/reproduce/*/result.json
 
-taxonomy: $(STAMP) ## one model of each kind on digits, on one page (about 5 minutes on two cores)
-	$(BIN)/python scripts/taxonomy.py
+taxonomy: $(STAMP) ## every system on digits, on one page (about 10 minutes on two cores); LEAVES=vae,gan for some
+	$(BIN)/python scripts/taxonomy.py $(if $(LEAVES),--leaves $(LEAVES))
 
 gallery: $(STAMP) ## the README's pictures, from real runs
 	$(BIN)/python scripts/gallery.py

@@ -20,6 +20,7 @@ LESS = {
     "translate": "name fewer images",
     "cross": "lower children",
     "quiz": "lower n",
+    "explore": "lower points and directions",
     "report": "name fewer runs",
     "encode": "lower batch_size",
     "export": "lower n",

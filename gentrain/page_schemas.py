@@ -44,6 +44,24 @@ class QuizConfig(CheckpointConfig):
 
 
 @dataclass
+class ExploreConfig(CheckpointConfig):
+    """`gentrain explore`: the model in a page, to play with."""
+
+    # Where the data lie now; read where latents have no prior, to begin with those of images.
+    dataset: DatasetPlace = field(default_factory=DatasetPlace)
+    # Principal directions of the latents that have a slider.
+    directions: int = knob(6, at_least=2, at_most=50)
+    # Millions of multiplications an image up to which the page computes it; above, a grid is drawn now.
+    most: float = knob(20.0, at_least=0)
+    # Of such a grid, pictures along each of two directions.
+    points: int = knob(9, at_least=2, at_most=50)
+    # How the weights lie in the page: float32, or float16, half as large and less exact.
+    dtype: str = knob("float32", one_of=("float32", "float16"))
+    # An .html. None: explore.html in the run folder.
+    out: Optional[str] = knob(None, path=True)
+
+
+@dataclass
 class ReportConfig(CheckpointConfig):
     """`gentrain report`: one page of a run, or of several."""
 

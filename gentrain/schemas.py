@@ -10,7 +10,7 @@ from typing import Any, Optional
 
 from omegaconf import MISSING
 
-from gentrain.page_schemas import QuizConfig, ReportConfig
+from gentrain.page_schemas import ExploreConfig, QuizConfig, ReportConfig
 from gentrain.schema_parts import CheckpointConfig, DatasetPlace, GivenConfig, knob
 
 # OmegaConf reads these annotations at run time and wants Optional, not `| None`.
@@ -146,6 +146,9 @@ class TrainConfig:
     precision: str = knob("auto", one_of=PRECISIONS)
     # The same bits on a GPU too, slower.
     deterministic: bool = False
+    # Where figures and pictures go besides metrics.jsonl: [tensorboard, wandb, trackio], or some, or [].
+    # A module of one's own with wandb's interface: name it in `trust` too.
+    track: Any = field(default_factory=lambda: ["tensorboard"], metadata={"names": True})
     # The run folder. None: outputs/<model>-<dataset>/<date>_<time>.
     run_dir: Optional[str] = knob(None, path=True)
     # A run folder (or a checkpoint in it) to go on with.
@@ -174,6 +177,10 @@ class SampleConfig(GivenConfig):
     temperature: float = knob(1.0, above=0)
     # Where the tails of normal latents are cut off, 0.5 say: better and less different. None: nowhere.
     truncation: Optional[float] = knob(None, above=0)
+    # Instead of draws: latents in a file (.npz of `encode`, .npy), or in base64. None: drawn from the prior.
+    latents: Optional[str] = knob(None, path=True)
+    # With latents, of a model that mixes labels: a share of each, [3:0.7,8:0.3]. None: as label= says.
+    mixture: Any = None
     # Batches of 64 draws that BatchNorm's statistics are of; 0: those of training. None: 16 with truncation.
     standing: Optional[int] = knob(None, at_least=0, at_most=10_000)
     # A .png (one grid), an .npz (`images` uint8 [n, C, H, W]), or of sounds a .wav (with a .png beside it).
@@ -398,6 +405,7 @@ SCHEMAS: dict[str, type] = {
     "encode": EncodeConfig,
     "export": ExportConfig,
     "quiz": QuizConfig,
+    "explore": ExploreConfig,
     "report": ReportConfig,
     "doctor": DoctorConfig,
     "list": ListConfig,

@@ -8,18 +8,19 @@ they are. `python scripts/gallery.py PANEL --run FOLDER` draws from a run that i
 from __future__ import annotations
 
 import argparse
+import io
 import json
-import math
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
+from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from gentrain.training import checkpoint
@@ -167,7 +168,7 @@ def make(panel: Panel, trained: Path | None) -> None:
         if panel.scattered:
             run("encode", f"ckpt={place}", "out=latents.npz", cwd=folder)
             with np.load(Path(folder) / "latents.npz") as file:
-                parts["test images by label"] = scatter(file["latents"], file["labels"])
+                parts["test images by label"] = drawn(scatter(file["latents"], file["labels"]))
         figures = run("eval", f"ckpt={place}", *panel.evaluate, cwd=folder)
         state = checkpoint.load(place / "checkpoints" / "last.pt")
     PLACE.mkdir(parents=True, exist_ok=True)
@@ -187,33 +188,33 @@ def make(panel: Panel, trained: Path | None) -> None:
     print(f"{panel.name}: {facts}")
 
 
-#: One colour for each of ten labels (Tableau's).
-LABELS = [
-    *((31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189)),
-    *((140, 86, 75), (227, 119, 194), (127, 127, 127), (188, 189, 34), (23, 190, 207)),
-]
-
-
-def scatter(z: np.ndarray, labels: np.ndarray, side: int = 560, most: float = 3.5) -> Image.Image:
-    """Points z [N, 2] within +-`most`, the second dimension upwards, coloured by label, with a legend."""
-    sheet = Image.new("RGB", (side, side), "white")
-    draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(size=20)
-    for (right, up), label in zip(z, labels, strict=True):
-        x, y = side * (0.5 + right / (2 * most)), side * (0.5 - up / (2 * most))
-        draw.ellipse((x - 1.5, y - 1.5, x + 1.5, y + 1.5), fill=LABELS[label])
-    draw.rectangle((0, 0, side - 1, side - 1), outline=(160, 160, 160))
-    for label, ink in enumerate(LABELS):
-        draw.text((12, 12 + 24 * label), str(label), fill=ink, font=font, stroke_width=1, stroke_fill="white")
-    return sheet
-
-
-INKS = [(31, 80, 160), (190, 80, 20)]
-FRAME, WRITING, LINES = (160, 160, 160), (90, 90, 90), (228, 228, 228)
 #: {what a curve is called: its (step, value)}.
 Series = dict[str, list[tuple[int, float]]]
 #: Above this ratio of the largest to the smallest value an axis is logarithmic.
 DECADE = 10
+#: Dots to an inch of a plot, and how it looks.
+DPI = 200
+STYLE = {"font.size": 9, "axes.grid": True, "grid.color": "#e4e4e4", "axes.axisbelow": True}
+
+
+def drawn(figure: Figure) -> Image.Image:
+    """A plot as a picture."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=DPI)
+    with Image.open(file) as picture:
+        return picture.convert("RGB")
+
+
+def scatter(z: np.ndarray, labels: np.ndarray, most: float = 3.5) -> Figure:
+    """Points z [N, 2] within +-`most`, the second dimension upwards, coloured by label, with a legend."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(3.4, 2.8), layout="constrained")
+        axes = figure.add_subplot(aspect="equal", xlim=(-most, most), ylim=(-most, most))
+        points = axes.scatter(z[:, 0], z[:, 1], c=labels, cmap="tab10", s=1, vmin=-0.5, vmax=9.5)
+        figure.legend(
+            *points.legend_elements(num=sorted(set(labels.tolist())), fmt="{x:.0f}"), loc="outside right"
+        )
+    return figure
 
 
 def curves_of(place: Path, keys: dict[str, str]) -> Series:
@@ -225,69 +226,13 @@ def curves_of(place: Path, keys: dict[str, str]) -> Series:
     }
 
 
-def spacing(low: float, high: float, most: int = 6) -> float:
-    """1, 2 or 5 times a power of ten, of which at most `most` fit between `low` and `high`."""
-    least = (high - low) / most
-    power = 10.0 ** math.floor(math.log10(least))
-    return next(digit * power for digit in (1, 2, 5, 10) if digit * power >= least * (1 - 1e-9))
-
-
-def ticks(low: float, high: float) -> list[float]:
-    """Multiples of `spacing` from `low` to `high`."""
-    step = spacing(low, high)
-    return [i * step for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
-
-
-def log_ticks(low: float, high: float, most: int = 7) -> list[float]:
-    """As `ticks`, each 1, 2 or 5 times a power of ten; powers of ten alone where those are too many."""
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for digits in ((1, 2, 5), (1,)):
-        found = [digit * 10.0**power for power in powers for digit in digits]
-        found = [value for value in found if low <= value * (1 + 1e-9) and value <= high * (1 + 1e-9)]
-        if len(found) <= most:
-            return found
-    return found[:: math.ceil(len(found) / most)]
-
-
-@dataclass(frozen=True)
-class Axis:
-    """Values along a side: from `low` to `high`, evenly or in their logarithms."""
-
-    low: float
-    high: float
-    log: bool
-
-    @staticmethod
-    def over(values: Sequence[float]) -> Axis:
-        """An axis that holds all of `values`; an even one ends at ticks."""
-        low, high = min(values), max(values)
-        if low == high:
-            low, high = low - abs(low or 1) / 2, high + abs(high or 1) / 2
-        if low > 0 and high > DECADE * low:
-            return Axis(low, high, True)
-        step = spacing(low, high)
-        return Axis(step * math.floor(low / step + 1e-9), step * math.ceil(high / step - 1e-9), False)
-
-    def share(self, value: float) -> float:
-        """Where `value` lies, 0 at `low` and 1 at `high`."""
-        if self.log:
-            low, high = math.log(self.low), math.log(self.high)
-            return (math.log(value) - low) / (high - low)
-        return (value - self.low) / (self.high - self.low)
-
-    def ticks(self) -> dict[float, str]:
-        """{value: what is written there}."""
-        values = log_ticks(self.low, self.high) if self.log else ticks(self.low, self.high)
-        return {value: f"{value:,.10g}" for value in values}
-
-
 def charts(series: Series) -> dict[str, Image.Image]:
     """The curves of a whole run; where their first tenth dwarfs the rest, the rest once more by itself."""
-    parts = {"training": chart(series)}
+    parts = {"training": drawn(chart(series))}
     late = {name: curve[len(curve) // 10 :] for name, curve in series.items()}
     if spread(late) < spread(series) / 2:
         begin = min(curve[0][0] for curve in late.values() if curve)
-        parts[f"training from step {begin:,}"] = chart(late)
+        parts[f"training from step {begin:,}"] = drawn(chart(late))
     return parts
 
 
@@ -297,45 +242,22 @@ def spread(series: Series) -> float:
     return max(values) - min(values)
 
 
-def chart(series: Series, size: tuple[int, int] = (340, 280)) -> Image.Image:
-    """Curves by step, every point of them within the frame, with ticks on both axes."""
-    steps, values = zip(*(point for curve in series.values() for point in curve), strict=True)
-    along, upwards = Axis(min(steps) - 1, max(steps), False), Axis.over(values)
-    sheet = Image.new("RGB", size, "white")
-    draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(size=12)
-    widest = max(draw.textlength(text, font) for text in upwards.ticks().values())
-    left, top, right, bottom = round(widest) + 32, 22, size[0] - 22, size[1] - 40
-
-    def place(step: float, value: float) -> tuple[float, float]:
-        x = left + (right - left) * along.share(step)
-        return x, bottom - (bottom - top) * upwards.share(value)
-
-    for value, text in upwards.ticks().items():
-        _, y = place(along.low, value)
-        draw.line((left, y, right, y), fill=LINES)
-        draw.line((left - 4, y, left, y), fill=FRAME)
-        draw.text((left - 7, y), text, fill=WRITING, font=font, anchor="rm")
-    for step, text in along.ticks().items():
-        x, _ = place(step, upwards.low)
-        draw.line((x, bottom, x, bottom + 4), fill=FRAME)
-        draw.text((x, bottom + 12), text, fill=WRITING, font=font, anchor="mm")
-    draw.rectangle((left, top, right, bottom), outline=FRAME)
-    draw.text(((left + right) / 2, bottom + 29), "step", fill=WRITING, font=font, anchor="mm")
-    sideways = Image.new("RGB", (bottom - top, 20), "white")
-    label = ", ".join(series) + (" (logarithmic)" if upwards.log else "")
-    ImageDraw.Draw(sideways).text((sideways.width / 2, 10), label, fill=WRITING, font=font, anchor="mm")
-    sheet.paste(sideways.rotate(90, expand=True), (0, top))
-    name_at = right
-    for ink, (name, curve) in zip(INKS, series.items(), strict=False):
-        draw.line([place(step, value) for step, value in curve], fill=ink, width=2)
-        for step, value in curve if len(curve) == 1 else ():
-            x, y = place(step, value)
-            draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=ink)
+def chart(series: Series) -> Figure:
+    """Curves by step, every point of them within the frame."""
+    values = [value for curve in series.values() for _, value in curve]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(3.4, 2.8), layout="constrained")
+        axes = figure.add_subplot(xlabel="step")
+        for name, curve in series.items():
+            steps, heights = zip(*curve, strict=True)
+            axes.plot(steps, heights, label=name, linewidth=1.5, marker="o" if len(curve) == 1 else "")
+        if min(values) > 0 and max(values) > DECADE * min(values):
+            axes.set_yscale("log")
         if len(series) > 1:
-            draw.text((name_at, top - 4), name, fill=ink, font=font, anchor="rb")
-            name_at -= round(draw.textlength(name, font)) + 12
-    return sheet
+            axes.legend(frameon=False)
+        else:
+            axes.set_ylabel(next(iter(series)))
+    return figure
 
 
 def beside(title: str, parts: dict[str, Image.Image], height: int = 280, gap: int = 12) -> Image.Image:

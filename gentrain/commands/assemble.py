@@ -23,6 +23,7 @@ from gentrain.training.ema import EMA
 from gentrain.training.plan import Plan
 from gentrain.training.precision import Precision
 from gentrain.training.steps import CapturedSteps, Steps
+from gentrain.training.trackers import check_names
 from gentrain.training.trainer import Trainer
 from gentrain.training.update import TurnUpdate
 
@@ -130,7 +131,11 @@ def make_plan(config: DictConfig, data: Data) -> Plan:
         *("sample_count", "minutes", "patience", "say_seconds"),
     )
     settings = {key: config.train[key] for key in keys}
-    return Plan(seed=int(config.seed), train_images=len(data.train), pixels=data.pixels, **settings)
+    names = tuple(map(str, config.track))
+    check_names(names, list(config.trust), installed=config.resume is None)
+    return Plan(
+        seed=int(config.seed), train_images=len(data.train), pixels=data.pixels, track=names, **settings
+    )
 
 
 def build_updates(

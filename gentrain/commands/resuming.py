@@ -35,6 +35,7 @@ CHANGEABLE = (
     "train.patience",
     "train.say_seconds",
     "train.cuda_graph",
+    "track",
     "device",
     "threads",
     "dataset.root",

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from gentrain.api import Loaded
 from gentrain.commands.abilities import capable
 from gentrain.commands.asked import Asked
+from gentrain.commands.chosen import images_of
 from gentrain.commands.given import given, given_in_words
 from gentrain.commands.next import ckpt_argument, next_command
 from gentrain.commands.output import Output
@@ -32,7 +35,10 @@ def run(asked: Asked) -> None:
     config, typed = asked.config, asked.typed
     config = conform(SampleConfig, config)
     loaded = open_model(config)
-    capable(loaded, Samples, "sample")
+    if config.latents is None:
+        capable(loaded, Samples, "sample")
+        if config.mixture is not None:
+            raise UserError("mixture= goes with latents=; without, say label=, or take: gentrain cross")
     spec = loaded.model.spec
     sounds_wanted(config, loaded, ("seconds",))
     heard = spec.sample_rate is not None
@@ -44,16 +50,26 @@ def run(asked: Asked) -> None:
     picture = out.path.suffix != ".npz"
     if picture and config.n > MOST_IN_A_PICTURE:
         raise UserError(f"n={config.n} is too many for a picture; write them with out=samples.npz")
-    out.name(what=f"{config.n} samples" + given_in_words(config, typed))
-    one = given(config, loaded, typed)
+    count = "" if config.latents is not None else f"{config.n} "
+    out.name(what=f"{count}samples" + given_in_words(config, typed))
     with torch.no_grad():
+        if config.latents is not None:
+            write(images_of(config, loaded, typed).cpu(), out, loaded)
+            return
+        one = given(config, loaded, typed)
         stand(loaded, config)
         drawn = samples_of(loaded, config.n, one, config.temperature, config.truncation, length)
         parts = [part.cpu() for part in drawn]
-    images = torch.cat(parts)  # [n, C, H, W]
+    write(torch.cat(parts), out, loaded)
+
+
+def write(images: Tensor, out: Output, loaded: Loaded) -> None:
+    """Write images, uint8 [n, C, H, W], and say so."""
+    spec = loaded.model.spec
+    heard = spec.sample_rate is not None
     if out.path.suffix == ".wav":
         out.sounds(images, spec)
-    elif picture:
+    elif out.path.suffix == ".png":
         out.png(sheet(images, spec))
     else:
         out.npz(images=images.numpy(), levels=np.int64(spec.levels))

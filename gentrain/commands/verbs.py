@@ -58,6 +58,7 @@ VERBS = {
             "gentrain sample n=50000 out=samples.npz",
             "gentrain sample n=4 seconds=3 out=voices.wav",
             "gentrain sample truncation=0.5 label=3",
+            "gentrain sample latents=latents.npz",
         ),
         needs=("Samples",),
     ),
@@ -165,6 +166,14 @@ VERBS = {
             "gentrain quiz results=[a.json,b.json]",
         ),
         needs=("Samples",),
+    ),
+    "explore": Verb(
+        "write a page in which the model runs, to play with",
+        (
+            "gentrain explore out=explore.html",
+            "gentrain explore ckpt=outputs/infogan-digits/latest directions=10",
+        ),
+        needs=("LatentsToImages",),
     ),
     "report": Verb(
         "write a page of a run, or of several beside one another",

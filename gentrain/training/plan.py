@@ -31,6 +31,7 @@ class Plan:
     minutes: of training over all sessions, after which the run ends. None: no limit.
     patience: evaluations in a row without a better figure, after which the run ends. None: no limit.
     say_seconds: between two lines of progress where the output is no terminal.
+    track: where figures and pictures go besides metrics.jsonl: `trackers` says what can be named.
     pixels: what a likelihood is of, for the reader: levels, binarisation.
     """
 
@@ -47,6 +48,7 @@ class Plan:
     minutes: float | None = None
     patience: int | None = None
     say_seconds: float = 30.0
+    track: tuple[str, ...] = ("tensorboard",)
     pixels: str = ""
 
     def seen(self, step: int) -> dict[str, float]:

@@ -25,6 +25,7 @@ from gentrain.files import replacing, writing
 from gentrain.images import save_png
 from gentrain.saying import say
 from gentrain.training.plan import Plan
+from gentrain.training.trackers import OURS, OtherTracker
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -46,7 +47,8 @@ class Tracker:
         self._said = time.perf_counter()  # when progress was last told
         self._settings: dict[str, float | str] = {}
         self._figures: set[str] = set()  # that runs are compared by
-        self._writer = self._open(start)
+        self._writer = self._open(start) if OURS in plan.track else None
+        self._others: list[OtherTracker] = []
         truncate_metrics(folder / "metrics.jsonl", start, evaluated)
         self._metrics = (folder / "metrics.jsonl").open("a", encoding="utf-8")
         # disable=None: quiet when not on a terminal.
@@ -85,6 +87,8 @@ class Tracker:
 
         self._figures |= {name for name in values if name.startswith(("loss/", "eval/", "check/"))}
         self._tensorboard(write)
+        for other in self._others:
+            other.scalars(step, values)
         shown = {k: v for k, v in values.items() if k.startswith(("loss/", "eval/"))}
         self._bar.set_postfix({k: f"{v:.4g}" for k, v in shown.items()}, refresh=False)
 
@@ -92,6 +96,8 @@ class Tracker:
         """A PNG under the run folder and the same picture, uint8 [C, height, width], in TensorBoard."""
         save_png(picture, path)
         self._tensorboard(lambda writer: writer.add_image(name, picture, step))
+        for other in self._others:
+            other.picture(step, name, picture)
 
     def sound(self, step: int, name: str, wav: bytes, path: Path) -> None:
         """A WAV file under the run folder, and the same sound in TensorBoard."""
@@ -103,7 +109,7 @@ class Tracker:
         self._tensorboard(lambda writer: writer.add_audio(name, samples[None], step, rate))
 
     def describe(self, config: str, settings: Mapping[str, float | str]) -> None:
-        """What is trained, for TensorBoard: the config as text, and its settings beside the final figures.
+        """What is trained, for the trackers: the config as text, and its settings beside the final figures.
 
         The figures are those that this session logs: the page of hyperparameters compares runs by them.
 
@@ -112,6 +118,7 @@ class Tracker:
             settings: {dotted key: value}.
         """
         self._settings = dict(settings)
+        self._others = [OtherTracker(name, self.folder, settings) for name in self.plan.track if name != OURS]
         # Four spaces more make it code in Markdown.
         text = "".join(f"    {line}\n" for line in config.splitlines())
         self._tensorboard(lambda writer: writer.add_text("config", text))
@@ -193,6 +200,8 @@ class Tracker:
         if self._settings and self._figures:
             self._tensorboard(self._compare)
         self._tensorboard(lambda writer: writer.close())
+        for other in self._others:
+            other.close()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

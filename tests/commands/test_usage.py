@@ -34,8 +34,8 @@ def keys(ended: Ended) -> dict[str, tuple[str, str]]:
 def test_what_is_said_of_a_key(gentrain: Callable[..., Ended], workplace: Path) -> None:
     shown = keys(gentrain("sample", "--help", "n=7"))
     assert list(shown) == ["ckpt", "device", "threads", "seed", "ema", "trust", "label", "attributes",
-                           "caption", "titles", "n", "seconds", "temperature", "truncation", "standing",
-                           "out"]  # fmt: skip
+                           "caption", "titles", "n", "seconds", "temperature", "truncation", "latents",
+                           "mixture", "standing", "out"]  # fmt: skip
     assert shown["n"] == ("7", "Images or sounds to draw. [at least 1]")
     assert shown["temperature"][1].endswith("[above 0]")
     assert "null: one for each core" in shown["threads"][1]

@@ -31,7 +31,7 @@ class Autoregressive(Samples, HasLikelihood, Completes):
     """
 
     lacks: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        ("reconstruct", "interpolate", "arithmetic", "encode"),
+        ("reconstruct", "interpolate", "arithmetic", "encode", "explore"),
         "it has no latents, each pixel is drawn given those before it",
     )
 
