@@ -18,13 +18,14 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf
 from running import Ended
 
-from gentrain import page_schemas, schema_parts, schemas
+from gentrain import page_schemas, schema_parts, schemas, train_schemas
 from gentrain.api import compose_train
 from gentrain.building import settings_of
 from gentrain.config import config_dir, conform, options, path_keys, register_schema
 from gentrain.contracts import GenerativeModel
 from gentrain.data.source import Source
-from gentrain.schemas import SCHEMAS, TrainConfig, TrainSection
+from gentrain.schemas import SCHEMAS, TrainConfig
+from gentrain.train_schemas import TrainSection
 
 CONFIGS = config_dir()
 MODELS, DATASETS, EXPERIMENTS = options("model"), options("dataset"), options("experiment")
@@ -112,7 +113,7 @@ def test_every_key_says_what_it_is(file: Path) -> None:
 
 
 #: Where our sections are written.
-PARTS = (schema_parts, page_schemas, schemas)
+PARTS = (schema_parts, page_schemas, train_schemas, schemas)
 
 
 def field_lines() -> Iterator[tuple[str, str, str]]:

@@ -18,7 +18,8 @@ from gentrain.data.batches import available_memory
 from gentrain.data.cache import default_place
 from gentrain.errors import Fault, GentrainError
 from gentrain.files import check_folder, expanded
-from gentrain.schemas import PRECISIONS, DoctorConfig
+from gentrain.schemas import DoctorConfig
+from gentrain.train_schemas import PRECISIONS
 from gentrain.training import cpu, provenance
 from gentrain.training.precision import pick_device, pick_precision, product_seconds
 from gentrain.training.run import OUTPUTS
