@@ -86,6 +86,8 @@ def test_in_eval_mode_no_loss_changes_a_buffer(name: str) -> None:
     spec = replace(SPEC, levels=2) if two_levels else SPEC
     if any(word.startswith("dataset.source") for word in MODELS[name]):
         spec = replace(spec, source_shape=SPEC.shape, paired="dataset.paired=false" not in MODELS[name])
+    if "dataset.stacked=true" in MODELS[name]:
+        spec = replace(spec, vocabulary=("a", "seven"), caption_length=3)
     with torch.no_grad():
         model = build(arguments, spec)
     in_eval_mode_nothing_changes(model, spec)
