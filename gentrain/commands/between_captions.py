@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 from torch import Tensor
 
 from gentrain.api import Loaded
@@ -30,7 +30,7 @@ from gentrain.showing import sheet
 def captions_meant(loaded: Loaded, *values: Any) -> bool:
     """Whether the items of lists are captions: words, for a model that takes captions."""
     condition = loaded.model.condition
-    items = [item for value in values if value is not None for item in value]
+    items = [item for value in values if isinstance(value, ListConfig) for item in value]
     return condition is not None and condition.name == "caption" and any(isinstance(i, str) for i in items)
 
 

@@ -55,6 +55,8 @@ def in_eval_mode_nothing_changes(model: nn.Module, spec: DataSpec) -> None:
     x = torch.randint(0, spec.levels, (8, *spec.shape), dtype=torch.uint8)
     source = x.flip(0) if spec.source_shape is not None else None
     batch = Batch(x, torch.arange(8) % 10 if spec.classes else None, source=source)
+    if spec.caption_length is not None:
+        batch = batch._replace(caption=torch.ones(8, spec.caption_length, dtype=torch.int64))
     model.data_dependent_init(batch)  # type: ignore[operator]
     model.eval()
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}
@@ -84,6 +86,8 @@ def test_in_eval_mode_no_loss_changes_a_buffer(name: str) -> None:
     spec = replace(SPEC, levels=2) if two_levels else SPEC
     if any(word.startswith("dataset.source") for word in MODELS[name]):
         spec = replace(spec, source_shape=SPEC.shape, paired="dataset.paired=false" not in MODELS[name])
+    if "dataset.stacked=true" in MODELS[name]:
+        spec = replace(spec, vocabulary=("a", "seven"), caption_length=3)
     with torch.no_grad():
         model = build(arguments, spec)
     in_eval_mode_nothing_changes(model, spec)
