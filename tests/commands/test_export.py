@@ -180,7 +180,7 @@ def test_every_data_set_of_ours_has_a_licence() -> None:
     from gentrain.composing import composed
     from gentrain.config import options
 
-    own = {"folder", "audio", "pairs", "domains"}  # the user's
+    own = {"folder", "audio", "pairs", "domains", "captions"}  # the user's
     for name in options("dataset"):
         target = composed("train", [f"dataset={name}"]).dataset._target_
         assert (card.licence_of(target) is card.UNKNOWN) == (name in own), name

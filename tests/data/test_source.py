@@ -234,7 +234,7 @@ def test_yaml_makes_the_source(
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         for path in sorted((CONFIGS / "dataset").glob("[!_]*.yaml")):
             settings = compose("dataset/" + path.stem).dataset
-            if path.stem in {"folder", "audio", "pairs", "domains"}:  # the user's own
+            if path.stem in {"folder", "audio", "pairs", "domains", "captions"}:  # the user's own
                 settings.root = str(tmp_path)
             made[path.stem] = instantiate(settings, _convert_="all")
     assert {"digits", "mnist", "folder"} <= set(made)

@@ -53,7 +53,7 @@ def chosen(loaded: Loaded, named: Any) -> list[str]:
         UserError: no list, an unknown name, a metric that the model cannot have.
     """
     kind = loaded.config.names.model
-    possible = [name for name, metric in METRICS.items() if metric.lack(loaded.model) is None]
+    possible = [name for name, metric in METRICS.items() if metric.ready(loaded.model)]
     if named is None:
         plain = [name for name in possible if not METRICS[name].asked]
         if plain:

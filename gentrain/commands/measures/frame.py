@@ -32,6 +32,7 @@ class Metric:
     why: the keys of `lacks` under which a model may say why it has not, the nearest first; under that a model
         that has what is needed may refuse, too.
     labelled: whether the data must have labels.
+    features: whether it compares features, of which those that are taken by default need labels.
     asked: whether it is measured only where `metrics` names it.
     given: what the model must be given of images, the name of a condition; None: nothing.
     means: {figure: what it means, in a sentence}.
@@ -42,9 +43,14 @@ class Metric:
     what: str
     why: tuple[str, ...] = ()
     labelled: bool = False
+    features: bool = False
     asked: bool = True
     given: str | None = None
     means: Mapping[str, str] = field(default_factory=dict)
+
+    def ready(self, model: GenerativeModel) -> bool:
+        """Whether it can be measured as it is, without another setting."""
+        return self.lack(model) is None and not (self.features and model.spec.classes is None)
 
     def lack(self, model: GenerativeModel) -> str | None:
         """Why `model` cannot have this metric; None where it can."""

@@ -37,6 +37,7 @@ METRIC = Metric(
     measure,
     Samples,
     "samples",
+    features=True,
     means={
         "frechet": "How far samples are from real images, by the means and covariances of features: lower is "
         "better, and as many training images (frechet_train_none) are as near as can be.",

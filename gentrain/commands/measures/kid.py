@@ -32,6 +32,7 @@ METRIC = Metric(
     measure,
     Samples,
     "samples",
+    features=True,
     means={
         "kid": "How far samples are from real images, by a kernel of features, without bias: 0 is as near as "
         "real images are to each other, and it may be slightly negative."

@@ -37,6 +37,7 @@ METRIC = Metric(
     measure,
     Samples,
     "samples",
+    features=True,
     means={
         "precision": "Of the samples, how many lie among real images, 0 to 1.",
         "recall": "Of the real images, how many lie among samples, 0 to 1.",
