@@ -130,9 +130,10 @@ def main() -> None:
             run = Path(folder) / "run"
             command = [sys.executable, "-m", "gentrain", *arguments(name, "run")]
             subprocess.run(command, check=True, cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"})
-            if not checkpoint.is_file():
+            wrote = not checkpoint.is_file()  # otherwise it goes on from what another machine rounded
+            if wrote:
                 shutil.copyfile(run / "checkpoints" / f"step_{STEPS // 2:08d}.pt", checkpoint)
-            here[name] = outcome(run) | {"shown": shown(checkpoint)}
+            here[name] = outcome(run) | {"shown": shown(checkpoint), "wrote": wrote}
     VALUES.write_text(json.dumps(values, indent=1, sort_keys=True) + "\n")
 
 
