@@ -30,7 +30,7 @@ demo: $(STAMP) ## train a VAE on handwritten digits (under a minute) and write p
 	@echo "       .venv/bin/gentrain train dataset=folder dataset.root=YOUR_IMAGES dataset.image_size=32"
 	@echo "       .venv/bin/tensorboard --logdir outputs"
 
-test: $(STAMP) ## the test suite, about 8 minutes on two cores
+test: $(STAMP) ## the test suite, about 8 minutes on two cores with AVX-512, 20 on older ones
 	$(BIN)/python -m pytest -q -n 2 -m "not slow and not gpu"
 
 test-all: $(STAMP) ## after it: 20 kills for each family, full-length runs (at most 25 minutes)
@@ -80,7 +80,7 @@ reproduce-%: $(STAMP) ## train an experiment and hold it against its figure, e.g
 accept: $(STAMP) ## keep the finished reproductions and their weights in results/, remake the table of them
 	$(BIN)/python scripts/accept.py outputs/reproduce/*/result.json
 
-taxonomy: $(STAMP) ## every system on digits, on one page (about 10 minutes on two cores); LEAVES=vae,gan for some
+taxonomy: $(STAMP) ## every system on digits, on one page; LEAVES=vae,gan for some
 	$(BIN)/python scripts/taxonomy.py $(if $(LEAVES),--leaves $(LEAVES))
 
 gallery: $(STAMP) ## the README's pictures, from real runs
