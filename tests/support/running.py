@@ -60,7 +60,7 @@ def _heed_interrupts() -> None:
         signal.signal(signum, signal.SIG_DFL)
 
 
-def run_process(*args: str, cwd: Path, timeout: float = 120, **more: str) -> Ended:
+def run_process(*args: str, cwd: Path, timeout: float = 300, **more: str) -> Ended:
     """Run `python -m gentrain <args>` to its end."""
     process = start(*args, cwd=cwd, **more)
     out, err = process.communicate(timeout=timeout)
