@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -128,20 +128,20 @@ class Batches:
                      for name, array in self._arrays.items()}  # fmt: skip
         else:
             found = {name: part.index_select(0, indices[name]) for name, part in self._on_device.items()}
-        if "caption" in found and found["caption"].ndim == 3:
-            found["caption"] = self._in_turn(found["caption"], indices["caption"], place)
+        for name in _of_several(found):
+            found[name] = self._in_turn(found[name], indices[name], place)
         for name, tape in self._tapes.items():
             rows = self._indices("order", self._count, *place).cpu().numpy()
             anywhere = generator("place", self._seed, step).random(self.batch_size)[self._part]
             found[name] = _moved(tape.anywhere(rows, anywhere), self._device)
         return self._augment(Batch(**found), step)
 
-    def _in_turn(self, captions: Tensor, rows: Tensor, place: tuple[int, int]) -> Tensor:
-        """Of [B, K, T] the caption whose turn it is, by (seed, epoch, image): [B, T]."""
-        epochs = torch.arange(*place, device=captions.device) // self._count
-        counts = (captions[:, :, 0] != 0).sum(1).clamp_min(1)
-        turn = (epochs + rows.to(captions.device) + self._seed) % counts
-        return captions[torch.arange(len(captions), device=captions.device), turn]
+    def _in_turn(self, several: Tensor, rows: Tensor, place: tuple[int, int]) -> Tensor:
+        """Of [B, K, T] the one whose turn it is, by (seed, epoch, image): [B, T]."""
+        epochs = torch.arange(*place, device=several.device) // self._count
+        counts = (several[:, :, 0] != 0).sum(1).clamp_min(1)
+        turn = (epochs + rows.to(several.device) + self._seed) % counts
+        return several[torch.arange(len(several), device=several.device), turn]
 
     def _indices(self, stream: str, count: int, first: int, last: int) -> Tensor:
         """Numbers first .. last-1 of the endless `stream` of permutations of `count`, where the data lie."""
@@ -248,6 +248,11 @@ def available_memory() -> int:
     return free
 
 
+def _of_several(parts: Mapping[str, Tensor]) -> list[str]:
+    """The parts of which an image has several, of which one is to be served."""
+    return [name for name, part in parts.items() if PARTS[name].several and part.ndim == 3]
+
+
 def _read(data: Data, split: Split, indices: np.ndarray, seed: int) -> Batch:
     """The images `indices` of a split; of what has an order of its own, those of the same numbers, around."""
     cpu = torch.device("cpu")
@@ -257,8 +262,8 @@ def _read(data: Data, split: Split, indices: np.ndarray, seed: int) -> Batch:
         else _gather(array, indices, cpu, PARTS[name].served)
         for name, array in split.parts.items()
     }
-    if "caption" in found and found["caption"].ndim == 3:
-        found["caption"] = found["caption"][:, 0].contiguous()
+    for name in _of_several(found):
+        found[name] = found[name][:, 0].contiguous()
     for name, array in split.apart.items():
         found[name] = _gather(array, indices % len(array), cpu, PARTS[name].served)
     batch = Batch(**found)

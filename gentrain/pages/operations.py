@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,19 +13,22 @@ from torch import Tensor
 from gentrain.pages.values import Unknown, Value, constant, two
 
 
-class Operations:
+class Operations(ABC):
     """`_do_NAME(example, *arguments)` for each: `example` is what torch gives for the arguments."""
 
+    @abstractmethod
     def _call(self, target: Any, args: Any, settings: Any) -> Any:
-        raise NotImplementedError
+        """What an operation of torch gives for these arguments, as steps."""
 
+    @abstractmethod
     def _step(
         self, name: str, read: Sequence[Any], example: Tensor, cost: int | None = None, **more: Any
     ) -> Value:
-        raise NotImplementedError
+        """One step of the page."""
 
+    @abstractmethod
     def _spread(self, arg: Any, example: Tensor) -> Any:
-        raise NotImplementedError
+        """`arg` at the shape of `example`."""
 
     def _last(self, x: Value, dims: Sequence[int]) -> tuple[Value, int]:
         """`x` with the dimensions `dims` after the others, and how many numbers they have."""

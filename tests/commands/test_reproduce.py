@@ -214,6 +214,19 @@ def test_a_complete_run_is_measured_again_and_not_trained(
     assert "IWAE-5" in result()["estimator"]["likelihood.nats"]
 
 
+def test_a_target_says_how_many_samples_and_which_features(
+    reproduce: Callable[..., Ended], result: Callable[[], dict[str, Any]]
+) -> None:
+    own = {"metric": "frechet.frechet", "source": "own", "at_most": 1e9, "at_least": None, "tolerance": 0.0}
+    done = reproduce(targets=[{**TARGET, **own, "n": 30, "features": "lite0"}])
+    assert done.status == 0, done.err
+    assert "30 samples" in result()["estimator"]["frechet.frechet"]
+    assert "lite0's features" in result()["estimator"]["frechet.frechet"]
+    refused = reproduce(targets=[{**TARGET, **own, "features": "vgg"}])
+    assert refused.status == 2
+    assert "targets[0].features: expected one of classifier, lite0, inception" in refused.one_line()
+
+
 def test_another_recipe_does_not_go_on_in_the_same_folder(reproduce: Callable[..., Ended]) -> None:
     assert reproduce().status == 0
     before = {f: f.read_bytes() for f in FOLDER.rglob("*") if f.is_file()}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from sklearn.datasets import load_sample_image
 from torch import Tensor, nn
 
 from gentrain.contracts import DataSpec
@@ -62,6 +63,18 @@ def test_it_was_trained_on_pictures(lite0: Lite0) -> None:
     near, far = (picture / 1.1).to(torch.uint8), images(1, 3, 32, 32)
     of = [lite0(x) for x in (picture, near, far)]
     assert (of[0] - of[1]).norm() < 0.5 * (of[0] - of[2]).norm()
+
+
+def test_it_sees_what_is_there(lite0: Lite0) -> None:
+    """ImageNet's weights see a stupa in a photograph of a temple; black and white are scaled as they expect."""
+    photograph = torch.from_numpy(load_sample_image("china.jpg").copy()).permute(2, 0, 1)[None]
+    assert lite0.net._fc(lite0(photograph)).softmax(1)[0, 832] > 0.9
+    shown: list[Tensor] = []
+    hook = lite0.net._conv_stem.register_forward_pre_hook(lambda _, inputs: shown.append(inputs[0]))
+    lite0(torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(-1, 3, 8, 8))
+    hook.remove()
+    assert shown[0].amin((1, 2, 3)).tolist() == pytest.approx([-127 / 128, 1.0], abs=1e-4)
+    assert shown[0].shape == (2, 3, 96, 96)
 
 
 def test_the_classifiers_features_are_its_hidden_units() -> None:

@@ -39,6 +39,8 @@ SETTINGS = [
 ]
 #: Where a processor or a library rounds otherwise, numbers may differ by so much (relative, absolute).
 RELATIVE, ABSOLUTE = 1e-5, 1e-5
+#: The same in the second half of a run.
+LATER = (0.25, 0.01)
 #: Small files: what is kept of a model whose layers are wide by default.
 SMALLER = {"vae": "model.hidden=[16]", "ae": "model.hidden=[16]", "cvae": "model.hidden=[16]"}
 #: What is not a figure of the model.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -13,8 +14,9 @@ from torch.nn import functional
 
 from gentrain.api import Loaded
 from gentrain.commands.measures.extractors import extractor_of
-from gentrain.commands.measures.frame import subject
+from gentrain.commands.measures.frame import Measured, Metric, subject
 from gentrain.commands.trained import batches_of, device_of, open_data, samples_of, split_of, stand
+from gentrain.contracts import Samples
 from gentrain.training import randomness
 
 #: Standard deviations of what the ladder does to images: pixels of a blur, and shares of the levels of noise.
@@ -41,6 +43,11 @@ class Compared:
 
 #: Of a model: what its features were compared with, so that several metrics draw once.
 _KEPT: WeakKeyDictionary[nn.Module, tuple[Any, Compared]] = WeakKeyDictionary()
+
+
+def of_features(measure: Callable[[Loaded, DictConfig], Measured], means: Mapping[str, str]) -> Metric:
+    """The metric that compares features of samples with those of real images."""
+    return Metric(measure, Samples, "samples", features=True, means=means)
 
 
 def compared(loaded: Loaded, config: DictConfig) -> Compared:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 from gentrain.api import Loaded
-from gentrain.commands.measures.features import BLUR, NOISE, compared
-from gentrain.commands.measures.frame import Measured, Metric
-from gentrain.contracts import Samples
+from gentrain.commands.measures.features import BLUR, NOISE, compared, of_features
+from gentrain.commands.measures.frame import Measured
 from gentrain.metrics.distances import frechet
 
 
@@ -33,12 +32,9 @@ def measure(loaded: Loaded, config: DictConfig) -> Measured:
     return Measured(lines, figures, f"eval_frechet_{config.n}.json")
 
 
-METRIC = Metric(
+METRIC = of_features(
     measure,
-    Samples,
-    "samples",
-    features=True,
-    means={
+    {
         "frechet": "How far samples are from real images, by the means and covariances of features: lower is "
         "better, and as many training images (frechet_train_none) are as near as can be.",
         "fid": "The Frechet distance of Inception's features: lower is better.",

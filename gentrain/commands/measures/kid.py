@@ -5,9 +5,8 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 from gentrain.api import Loaded
-from gentrain.commands.measures.features import compared
-from gentrain.commands.measures.frame import Measured, Metric
-from gentrain.contracts import Samples
+from gentrain.commands.measures.features import compared, of_features
+from gentrain.commands.measures.frame import Measured
 from gentrain.metrics.distances import kid
 
 
@@ -28,12 +27,9 @@ def measure(loaded: Loaded, config: DictConfig) -> Measured:
     return Measured(lines, figures, f"eval_kid_{config.n}.json")
 
 
-METRIC = Metric(
+METRIC = of_features(
     measure,
-    Samples,
-    "samples",
-    features=True,
-    means={
+    {
         "kid": "How far samples are from real images, by a kernel of features, without bias: 0 is as near as "
         "real images are to each other, and it may be slightly negative."
     },

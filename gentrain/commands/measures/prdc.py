@@ -7,9 +7,8 @@ from dataclasses import asdict
 from omegaconf import DictConfig
 
 from gentrain.api import Loaded
-from gentrain.commands.measures.features import compared
-from gentrain.commands.measures.frame import Measured, Metric
-from gentrain.contracts import Samples
+from gentrain.commands.measures.features import compared, of_features
+from gentrain.commands.measures.frame import Measured
 from gentrain.metrics.distances import shares
 
 #: Neighbours that a ball reaches to (Naeem et al. 2020).
@@ -33,12 +32,9 @@ def measure(loaded: Loaded, config: DictConfig) -> Measured:
     return Measured(lines, figures, f"eval_prdc_{config.n}.json")
 
 
-METRIC = Metric(
+METRIC = of_features(
     measure,
-    Samples,
-    "samples",
-    features=True,
-    means={
+    {
         "precision": "Of the samples, how many lie among real images, 0 to 1.",
         "recall": "Of the real images, how many lie among samples, 0 to 1.",
         "density": "How many real images are near a sample, relative to what is near a real one.",
