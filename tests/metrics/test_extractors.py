@@ -66,7 +66,7 @@ def test_it_was_trained_on_pictures(lite0: Lite0) -> None:
 
 
 def test_it_sees_what_is_there(lite0: Lite0) -> None:
-    """ImageNet's weights see a stupa in a photograph of a temple; black and white are scaled as they expect."""
+    """ImageNet's weights see a stupa in a photograph of a temple; levels are scaled as they expect."""
     photograph = torch.from_numpy(load_sample_image("china.jpg").copy()).permute(2, 0, 1)[None]
     assert lite0.net._fc(lite0(photograph)).softmax(1)[0, 832] > 0.9
     shown: list[Tensor] = []
