@@ -76,7 +76,7 @@ def test_draws_and_is_measured(
         hints |= {"codes": HasCodes}
         given = None if model.condition is None else model.condition.name
         without = {"labels", "captions"} - {f"{given}s"}
-        labelled = {name for name, metric in METRICS.items() if metric.labelled}
+        labelled = {name for name, metric in METRICS.items() if metric.labelled or metric.features}
         without |= labelled if model.spec.classes is None else set()
         hint = ",".join(k for k, needed in hints.items() if isinstance(model, needed) and k not in without)
         assert measured.one_line().endswith(f"; try metrics=[{hint}]")
