@@ -233,8 +233,15 @@ def test_every_model_is_ready_for_digits(gentrain: Callable[..., Ended], workpla
     assert list(workplace.iterdir()) == []
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
-@pytest.mark.parametrize("model", MODELS)
+#: Every model with every data set; of them one with each model, and each data set among these, are not slow.
+TOGETHER = [
+    pytest.param(model, dataset, marks=[] if (i + j) % len(DATASETS) == 0 else pytest.mark.slow)
+    for i, model in enumerate(MODELS)
+    for j, dataset in enumerate(DATASETS)
+]
+
+
+@pytest.mark.parametrize(("model", "dataset"), TOGETHER)
 def test_every_model_composes_with_every_data_set(model: str, dataset: str) -> None:
     config = compose_train([f"model={model}", f"dataset={dataset}"])
     assert config.model._target_

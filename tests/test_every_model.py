@@ -18,6 +18,7 @@ from gentrain.contracts import (
     HasLikelihood,
     ImagesToLatents,
     Invertible,
+    MixesConditions,
     Reconstructs,
     Samples,
     Translates,
@@ -73,9 +74,9 @@ def test_draws_and_is_measured(
         hints |= {"translation": Translates}
         hints |= dict.fromkeys(("probe", "neighbour"), ImagesToLatents)
         hints |= dict.fromkeys(("frechet", "kid", "prdc", "labels", "captions"), Samples)
-        hints |= {"codes": HasCodes}
+        hints |= {"codes": HasCodes, "crossing": MixesConditions}
         given = None if model.condition is None else model.condition.name
-        without = {"labels", "captions"} - {f"{given}s"}
+        without = {"labels", "captions"} - {f"{given}s"} | ({"crossing"} if given != "label" else set())
         labelled = {name for name, metric in METRICS.items() if metric.labelled or metric.features}
         without |= labelled if model.spec.classes is None else set()
         hint = ",".join(k for k, needed in hints.items() if isinstance(model, needed) and k not in without)

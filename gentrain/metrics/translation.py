@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -37,7 +37,11 @@ class Translation:
 
 @torch.no_grad()
 def evaluate_translation(
-    model: Translates, batches: Iterable[Batch], spec: DataSpec, truth: bool
+    model: Translates,
+    batches: Iterable[Batch],
+    spec: DataSpec,
+    truth: bool,
+    watch: Callable[[Batch, Tensor], None] | None = None,
 ) -> Translation:
     """Means over images of how translations compare.
 
@@ -49,6 +53,7 @@ def evaluate_translation(
         batches: of images with sources, on the model's device.
         spec: what they are.
         truth: whether `batch.x` is the partner of `batch.source`.
+        watch: is shown each batch and its translations, uint8 [B, C, H, W].
 
     Raises:
         ValueError: no images.
@@ -65,6 +70,8 @@ def evaluate_translation(
         if source is None:
             raise ValueError("the images have no sources to be translated")
         made = model.translate(source)
+        if watch is not None:
+            watch(batch, made)
         a, y, x = source.double() / top, made.double() / top, batch.x.double() / top
         if a.shape[2:] == y.shape[2:]:
             note("translation", alike=correlation(a.mean(1), y.mean(1)))

@@ -82,11 +82,16 @@ def test_the_metric_stands_beside_copying(translators: Path, gentrain: Callable[
     found = json.loads(Path("pairs/eval_translation_test.json").read_text())
     assert found["images"] == 297
     assert {"l1", "l1_source", "psnr", "ssim", "alike", "l1_stderr"} <= set(found)
+    assert found["label_accuracy_truth"] == pytest.approx(found["classifier_accuracy"])
+    assert found["frechet_train"] < min(found["frechet"], found["frechet_source"])
+    assert sum(map(sum, found["confusion"])) == 297
     done = gentrain("eval", "ckpt=cycle", "metrics=[translation]", "limit=20")
     assert "cycle" in done.out
     assert "l1 " in done.out, "the test images keep their pairs"
     done = gentrain("eval", "ckpt=cycle", "metrics=[translation]", "split=train", "limit=20")
     assert "l1 " not in done.out, "and the training images have none"
+    assert "labels" not in done.out
+    assert "frechet" in done.out
 
 
 MISTAKES = {

@@ -13,6 +13,7 @@ from gentrain.commands.measures import (
     captions,
     classifier,
     codes,
+    crossing,
     frechet,
     kid,
     labels,
@@ -39,6 +40,7 @@ METRICS = {
     "labels": labels.METRIC,
     "captions": captions.METRIC,
     "codes": codes.METRIC,
+    "crossing": crossing.METRIC,
 }
 
 

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from gentrain.api import Loaded
 from gentrain.commands.measures.frame import Measured, Metric, spread, subject
+from gentrain.commands.measures.translated import watching
 from gentrain.commands.trained import batches_of, device_of, open_data, split_of
 from gentrain.contracts import Translates
 from gentrain.metrics.translation import evaluate_translation
@@ -20,15 +21,19 @@ _DIGITS = {"l1": 4, "psnr": 2, "ssim": 4, "colourfulness": 2, "cycle": 4, "alike
 def measure(loaded: Loaded, config: DictConfig) -> Measured:
     """How translations of a split compare with the truth, and with copying the source.
 
+    Of labelled data a classifier says beside it whether a translation has its source's label, and
+    `features` how near translations are to images of the other domain.
+
     Raises:
-        UserError: missing data.
+        UserError: missing data, or weights of the features that are not there.
     """
     model: Any = loaded.model
     data = open_data(loaded, config)
     split = split_of(data, config.split)
     truth = bool(data.spec.paired) or (data.test_pairs and config.split == "test")
     batches = batches_of(data, split, config, device_of(loaded), config.limit)
-    found = evaluate_translation(model, batches, loaded.model.spec, truth)
+    watch, train = watching(data, loaded, config, truth)
+    found = evaluate_translation(model, batches, loaded.model.spec, truth, watch)
     of = subject(loaded, data, config)
     lines = [f"translation of {of['dataset']} {config.split}, {found.images} images"]
     figures: dict[str, Any] = {**of, "images": found.images}
@@ -42,6 +47,9 @@ def measure(loaded: Loaded, config: DictConfig) -> Measured:
                 figures |= {key: means[name], f"{key}_stderr": error}
         if parts:
             lines.append(f"        {name:14}{', '.join(parts)}")
+    seen, counted = watch.report(train)
+    lines += seen
+    figures |= counted
     part = "" if config.limit is None else f"_first_{config.limit}"
     return Measured(lines, figures, f"eval_translation_{config.split}{part}.json")
 
@@ -57,6 +65,11 @@ METRIC = Metric(
         "ssim": "Structural similarity to the truth: 1 is equal.",
         "colourfulness": "How colourful translations are; colourfulness_truth is what the truth has.",
         "cycle": "How far the way there and back ends from where it began, per pixel (0 to 1).",
+        "frechet": "Frechet distance of translations to images of the other domain: lower is better; as many "
+        "training images (frechet_train) are as near as can be; frechet_source is that of the sources.",
+        "label_accuracy": "Share of translations in which a classifier sees their source's label: "
+        "label_accuracy_truth is what it sees in the truth, label_accuracy_renamed what it would be were "
+        "labels exchanged one to one.",
         "alike": "Correlation of light and dark between source and translation: below 0 they are swapped.",
     },
 )
