@@ -27,7 +27,7 @@ from gentrain.contracts import HasCodes, ImagesToLatents, LatentsToImages, Mixes
 from gentrain.data.batches import images_at
 from gentrain.errors import UserError
 from gentrain.images import to_display
-from gentrain.pages.explore import Condition, Directions, Explorer, Grid, explorer_page
+from gentrain.pages.explore import Condition, Directions, Explorer, Grid, explorer_page, millions
 from gentrain.pages.page import check_size
 from gentrain.pages.program import Program, Unknown
 from gentrain.schemas import ExploreConfig
@@ -78,7 +78,7 @@ def run(asked: Asked) -> None:
     page = explorer_page(explorer, half=config.dtype == "float16")
     check_size(page, lambda part: smaller(part, config, program is None))
     out.text(page)
-    how = f"{program.cost / 1e6:.2f} million multiplications a picture" if program else f"a grid: {why}"
+    how = f"{millions(program.cost)} million multiplications a picture" if program else f"a grid: {why}"
     print(out.wrote(f"{how}, {len(page) / 1e6:.1f} MB"))
     print(
         "open    it in a browser; what you see there is in its address, and `Copy the command` draws it again"
@@ -107,7 +107,7 @@ def in_the_page(model: LatentsToImages, most: float) -> tuple[Program | None, st
     if program.cost > most * 1e6:
         return (
             None,
-            f"{program.cost / 1e6:,.0f} million multiplications a picture are more than most={most:g}",
+            f"{millions(program.cost)} million multiplications a picture are more than most={most:g}",
         )
     return program, ""
 

@@ -126,8 +126,13 @@ def explorer_page(explorer: Explorer, half: bool) -> str:
         prior=explorer.prior,
         why=explorer.why,
         sheet=address,
-        cost="" if explorer.program is None else f"{explorer.program.cost / 1e6:.2g}",
+        cost="" if explorer.program is None else millions(explorer.program.cost),
     )
+
+
+def millions(cost: float) -> str:
+    """In words, two digits of it at least: 0.018, 1.2, 1,234."""
+    return f"{cost / 1e6:,.0f}" if cost >= 1e7 else f"{cost / 1e6:.2g}"
 
 
 def numbers(z: Tensor) -> str:
