@@ -43,7 +43,7 @@ from gentrain.schemas import ExploreConfig
 
 #: Draws that principal directions are of, and images whose latents stand for draws where there is no prior.
 DRAWS, KNOWN = 1000, 24
-#: Labels of which a grid is drawn, at most.
+#: Labels, attributes or captions of which a grid is drawn, and captions to begin with, at most.
 MOST_LABELS = 10
 
 
