@@ -47,7 +47,7 @@ def titled(picture: Tensor, labels: Labels) -> Tensor:
     channels, height, width = large.shape
     rows, columns = ([" ".join(word.split()) for word in words] for words in (labels.rows, labels.columns))
     left = max((_font(_LETTER).getlength(word) for word in rows), default=0)
-    left = min(round(left), WIDE // 3) + (2 * _PAD if rows else 0)
+    left = min(round(left), WIDE // 3) + (2 * _PAD if rows else _PAD)
     above = [_LETTER + 2 * _PAD] * bool(labels.title) + [_LETTER + _PAD] * bool(columns)
     top = sum(above) or _PAD
     sheet = Image.new("L", (left + width + _PAD, top + height + _PAD), 255)

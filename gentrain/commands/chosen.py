@@ -47,6 +47,11 @@ def images_of(config: DictConfig, loaded: Loaded, typed: Sequence[str]) -> Tenso
         raise UserError("mixture= says what images are to have; leave label, attributes and caption out")
     shares = mixture_of(config, loaded).to(z.device)
     mixing = capable(loaded, MixesConditions, "mixture")
+    if mixing.mixed_size is not None:
+        raise UserError(
+            f"mixture: {loaded.config.names.model} mixes what it makes of whole captions, not words; say "
+            "caption=, or take: gentrain interpolate captions=[FROM,TO]"
+        )
     return mixing.mixed_to_images(z, shares.expand(len(z), -1))
 
 

@@ -17,24 +17,33 @@ from gentrain.api import Loaded
 from gentrain.commands.abilities import capable
 from gentrain.commands.asked import Asked
 from gentrain.commands.chosen import names_given
+from gentrain.commands.given import tokens_in
 from gentrain.commands.labels import label_of
 from gentrain.commands.next import ckpt_argument, next_command
 from gentrain.commands.output import Output, subject
 from gentrain.commands.to_onnx import Pixels, examples, first_cause, quiet, unrounded
 from gentrain.commands.trained import device_of, open_data, open_model
 from gentrain.config import conform
-from gentrain.contracts import HasCodes, ImagesToLatents, LatentsToImages, MixesConditions
+from gentrain.contracts import (
+    Conditional,
+    GenerativeModel,
+    HasCodes,
+    ImagesToLatents,
+    LatentsToImages,
+    MixesConditions,
+)
 from gentrain.data.batches import images_at
+from gentrain.data.words import text_of, words_of
 from gentrain.errors import UserError
 from gentrain.images import to_display
-from gentrain.pages.explore import Condition, Directions, Explorer, Grid, explorer_page
+from gentrain.pages.explore import Condition, Directions, Explorer, Grid, explorer_page, millions
 from gentrain.pages.page import check_size
 from gentrain.pages.program import Program, Unknown
 from gentrain.schemas import ExploreConfig
 
 #: Draws that principal directions are of, and images whose latents stand for draws where there is no prior.
 DRAWS, KNOWN = 1000, 24
-#: Labels of which a grid is drawn, at most.
+#: Labels, attributes or captions of which a grid is drawn, and captions to begin with, at most.
 MOST_LABELS = 10
 
 
@@ -78,7 +87,7 @@ def run(asked: Asked) -> None:
     page = explorer_page(explorer, half=config.dtype == "float16")
     check_size(page, lambda part: smaller(part, config, program is None))
     out.text(page)
-    how = f"{program.cost / 1e6:.2f} million multiplications a picture" if program else f"a grid: {why}"
+    how = f"{millions(program.cost)} million multiplications a picture" if program else f"a grid: {why}"
     print(out.wrote(f"{how}, {len(page) / 1e6:.1f} MB"))
     print(
         "open    it in a browser; what you see there is in its address, and `Copy the command` draws it again"
@@ -107,7 +116,7 @@ def in_the_page(model: LatentsToImages, most: float) -> tuple[Program | None, st
     if program.cost > most * 1e6:
         return (
             None,
-            f"{program.cost / 1e6:,.0f} million multiplications a picture are more than most={most:g}",
+            f"{millions(program.cost)} million multiplications a picture are more than most={most:g}",
         )
     return program, ""
 
@@ -135,11 +144,17 @@ def inputs_of(model: LatentsToImages, n: int) -> tuple[Tensor, Tensor | None]:
     (z, *given), _ = examples(model, n)
     if not given:
         return z, None
-    if not isinstance(model, MixesConditions):
+    if not mixes(model):
         return z, given[0]
     assert model.condition is not None
     which = torch.arange(n, device=z.device)[:, None] % model.condition.size
     return z, (which == torch.arange(model.condition.size, device=z.device)).to(z.dtype)
+
+
+def mixes(model: GenerativeModel) -> bool:
+    """Whether the page gives the model shares of several; it gives one caption at a time."""
+    able = isinstance(model, MixesConditions)
+    return able and model.condition is not None and model.condition.name != "caption"
 
 
 def checked(model: LatentsToImages, known: Tensor | None) -> dict[str, Any]:
@@ -179,13 +194,16 @@ def directions_of(model: LatentsToImages, known: Tensor | None, count: int) -> D
     """
     device = model._like.device
     z = model.prior_draws(DRAWS) if known is None else known.to(device)
-    y = None if model.condition is None else model.condition.in_turn(len(z), device)
+    y = in_turn(model, len(z))
     images = model.latents_to_images(z, condition=y)
     x = images.flatten(1).double().cpu() / (model.spec.levels - 1)  # [N, pixels]
     z = z.double().cpu()
-    groups = torch.arange(len(z)) % (1 if model.condition is None else model.condition.size)
-    for part in groups.unique():
-        x[groups == part] -= x[groups == part].mean(0)
+    if y is None:
+        x -= x.mean(0)
+    else:
+        _, groups = y.cpu().unique(return_inverse=True, dim=0)
+        for part in groups.unique():
+            x[groups == part] -= x[groups == part].mean(0)
     codes = [code.place for code in model.codes] if isinstance(model, HasCodes) else []
     free = z - z.mean(0)
     for place in codes:
@@ -202,6 +220,23 @@ def directions_of(model: LatentsToImages, known: Tensor | None, count: int) -> D
 # What is given
 
 
+def in_turn(model: GenerativeModel, n: int) -> Tensor | None:
+    """What `n` pictures are given: all labels in turn, each attribute alone, captions; None of p(x)."""
+    return model.in_turn(n) if isinstance(model, Conditional) and model.condition is not None else None
+
+
+def captions_of(model: GenerativeModel, most: int) -> list[str]:
+    """Captions to begin with, each once: those that the model remembers, or single words.
+
+    None has a word that stands for unknown ones, which nobody can type.
+    """
+    y, words = in_turn(model, 10 * most), model.spec.vocabulary
+    assert y is not None
+    assert words is not None
+    found = dict.fromkeys([*(text_of(row, words) for row in y.tolist()), *words])
+    return [text for text in found if words_of(text) == text.split()][:most]
+
+
 def condition_of(loaded: Loaded) -> Condition | None:
     """What the model takes, and how each is typed."""
     model, condition = loaded.model, loaded.model.condition
@@ -209,13 +244,14 @@ def condition_of(loaded: Loaded) -> Condition | None:
         return None
     names = names_given(condition.name, model.spec)
     numbers = [str(i) if label_of(str(i), names, "") == i else name for i, name in enumerate(names)]
-    mixes = isinstance(model, MixesConditions)
+    captions = captions_of(model, MOST_LABELS) if condition.name == "caption" else []
     return Condition(
         condition.name,
         names,
-        numbers if mixes or condition.name == "label" else names,
-        mixes,
+        numbers if mixes(model) or condition.name == "label" else names,
+        mixes(model),
         condition.length,
+        captions,
     )
 
 
@@ -233,11 +269,13 @@ def drawn_before(
     first, second = torch.meshgrid(along, along, indexing="ij")
     plane = torch.stack([first.flatten(), second.flatten()], 1)  # [points^2, 2]
     z = base + plane @ directions.vectors[:2]
-    labels = 1 if condition is None else min(MOST_LABELS, len(condition.names))
+    labels = 1 if condition is None else min(MOST_LABELS, len(condition.captions or condition.names))
     tiles = []
     for label in range(labels):
         y = None
-        if model.condition is not None:
+        if condition is not None and condition.captions:
+            y = tokens_in("caption", condition.captions[label], model.spec).to(device).expand(len(z), -1)
+        elif model.condition is not None:
             y = model.condition.in_turn(labels, device)[label].expand(len(z), *model.condition.shape)
         tiles.append(to_display(model.latents_to_images(z.to(device), condition=y), model.spec.levels))
     return Grid(torch.cat(tiles), base[0], points, labels)

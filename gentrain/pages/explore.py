@@ -29,7 +29,7 @@ class Condition:
     """What the model is given of each picture.
 
     name: label, attributes or caption. names: of all. typed: how each is typed on a command line.
-    mixes: whether it takes shares of several. length: tokens of a caption.
+    mixes: whether it takes shares of several. length: tokens of a caption. captions: to begin with.
     """
 
     name: str
@@ -37,13 +37,15 @@ class Condition:
     typed: Sequence[str]
     mixes: bool
     length: int
+    captions: Sequence[str]
 
 
 @dataclass(frozen=True)
 class Grid:
     """Pictures that were drawn beforehand.
 
-    tiles: uint8 [labels * points * points, 1 or 3, H, W]. base: latents in the middle, float32 [D].
+    tiles: uint8 [labels * points * points, 1 or 3, H, W]; of captions the first ones that there are to begin
+    with. base: latents in the middle, float32 [D].
     """
 
     tiles: Tensor
@@ -126,8 +128,13 @@ def explorer_page(explorer: Explorer, half: bool) -> str:
         prior=explorer.prior,
         why=explorer.why,
         sheet=address,
-        cost="" if explorer.program is None else f"{explorer.program.cost / 1e6:.2g}",
+        cost="" if explorer.program is None else millions(explorer.program.cost),
     )
+
+
+def millions(cost: float) -> str:
+    """In words, two digits of it at least: 0.018, 1.2, 1,234."""
+    return f"{cost / 1e6:,.0f}" if cost >= 1e7 else f"{cost / 1e6:.2g}"
 
 
 def numbers(z: Tensor) -> str:

@@ -207,6 +207,19 @@ class Operations(ABC):
     def _do_embedding(self, example: Tensor, weight: Any, numbers: Value, *_: Any) -> Value:
         return self._step("embedding", [numbers, constant(weight, "embedding")], example, k=weight.shape[1])
 
+    def _do_gru(
+        self, example: Any, x: Value, begin: Any, weights: Sequence[Tensor], biases: bool, layers: int,
+        dropout: float, training: bool, both_ways: bool, *_: Any,
+    ) -> Any:  # fmt: skip
+        """States of all steps; the last one by itself is not given."""
+        if layers != 1 or both_ways or not biases:
+            raise Unknown("gru of several layers, both ways or without biases")
+        states, (wide, size) = example[0], (weights[0].shape[1], begin.shape[-1])
+        steps = states.numel() // size
+        read = [x, constant(begin, "gru"), *weights]
+        cost = steps * 3 * size * (wide + size)
+        return [self._step("gru", read, states, cost, t=steps, e=wide, h=size), None]
+
     def _do_avg_pool2d(self, example: Tensor, x: Value, size: Any, stride: Any = (), *rest: Any) -> Value:
         if tuple(two(stride or size)) != tuple(two(size)) or any(rest[:1] and two(rest[0])):
             raise Unknown("avg_pool2d that overlaps")

@@ -56,7 +56,7 @@ def test_long_names_stay_in_their_places() -> None:
 
 def test_nothing_to_write() -> None:
     picture = torch.zeros(1, 10, 1600, dtype=torch.uint8)
-    assert titled(picture, Labels()).shape == (1, 10 + 40, 1600 + 20)
+    assert titled(picture, Labels()).shape == (1, 10 + 40, 1600 + 40), "with as much white on every side"
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,29 @@ def troubles(browser: Any) -> list[str]:
     return found + browser.execute_script(_CHECKS)
 
 
+def violations(browser: Any) -> list[str]:
+    """What axe-core finds in the page that is open: a line each, with the rule and the first place.
+
+    All of its rules are asked, of WCAG and of good practice, and none is to be broken, whatever its impact.
+    What it leaves to a reader counts too, but for colours that it cannot tell, and for links of one name.
+    Charts that are hidden from it, as from who does not see them, are not looked at.
+    """
+    axe = pytest.importorskip(
+        "axe_core_python.selenium", reason="no check by axe: pip install axe-core-python"
+    )
+    if not browser.execute_script("return 'axe' in window"):
+        browser.execute_script(axe.Axe().axe_script)
+    found = browser.execute_async_script(_AXE)
+    unsure = ("color-contrast", "identical-links-same-purpose")
+    wrong = found["violations"] + [one for one in found["incomplete"] if one["id"] not in unsure]
+    return [f"{one['impact']}: {one['id']}, {one['help']}: {one['nodes'][0]['html'][:120]}" for one in wrong]
+
+
+#: JavaScript that asks axe-core, and gives what it says.
+_AXE = """
+axe.run({exclude: [["svg[aria-hidden=true]"]]}, {resultTypes: ["violations", "incomplete"]})
+  .then(arguments[0]);
+"""
 #: JavaScript that lists what is wrong with the page.
 _CHECKS = Path(__file__).with_name("troubles.js").read_text()
 #: Addresses that a browser would fetch by itself.

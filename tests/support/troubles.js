@@ -12,6 +12,9 @@ for (const e of document.querySelectorAll("[id]")) { if (seen.has(e.id)) found.p
 let level = 0;
 for (const e of document.querySelectorAll("h1,h2,h3,h4")) if (e.checkVisibility()) {
   const own = Number(e.tagName[1]); if (own > level + 1) found.push("skips a level: " + e.textContent); level = own; }
+for (const e of document.querySelectorAll("p,h1,h2,h3,label,button,figcaption,dt,dd,legend,summary"))
+  if (e.checkVisibility() && !e.closest(".unseen") && getComputedStyle(e).display !== "inline" && e.scrollWidth > e.clientWidth + 1)
+    found.push("sticks out: " + e.textContent.trim().slice(0, 40));
 const channel = (v) => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
 const light = (c) => { const [r, g, b] = c.match(/[\d.]+/g).map(Number); return .2126 * channel(r) + .7152 * channel(g) + .0722 * channel(b); };
 const solid = (c) => !/, 0\)$/.test(c);
