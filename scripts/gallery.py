@@ -1,8 +1,9 @@
 """The README's pictures, from real runs: `python scripts/gallery.py [PANEL ...]`.
 
-Each panel is trained and drawn by the commands that stand in it; what is kept in results/gallery/ is one
-picture per panel and a line on how it was made. Panels whose data are not under GENTRAIN_DATA are left as
-they are. `python scripts/gallery.py PANEL --run FOLDER` draws from a run that is finished already.
+Each panel is trained and drawn by the commands that stand in it, or drawn from the weights in results/; what
+is kept in results/gallery/ is one picture per panel, and of those trained a line on how it was made. Panels
+whose data are not under GENTRAIN_DATA are left as they are. `python scripts/gallery.py PANEL --run FOLDER`
+draws from a run that is finished already.
 """
 
 from __future__ import annotations
@@ -41,8 +42,9 @@ class Panel:
         needs: where its data lie, or None for a data set that comes along.
         parts: {what stands above a part: arguments of the command that draws it}.
         evaluate: arguments of `gentrain eval`.
-        curves: {what the curve is called: its key in metrics.jsonl}.
-    scattered: whether the test images' two latents are drawn too, coloured by label.
+            curves: {what the curve is called: its key in metrics.jsonl}.
+        scattered: whether the test images' two latents are drawn too, coloured by label.
+        kept: whether it is drawn from the weights in results/, and nothing is trained.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Panel:
     evaluate: list[str] = field(default_factory=list)
     curves: dict[str, str] = field(default_factory=dict)
     scattered: bool = False
+    kept: bool = False
 
     @property
     def root(self) -> list[str]:
@@ -66,6 +69,15 @@ OF_A_VAE = {
     "reconstructions": ["reconstruct", "images=" + ",".join(map(str, range(16)))],
     "interpolations": ["interpolate", "rows=8", "columns=8"],
 }
+COMPLETED = {**SAMPLES, "completions": ["complete", "images=0,1,2,3,4,5,6,7", "known=top"]}
+OF_A_FLOW = {**SAMPLES, "between test images": ["interpolate", "images=0,1,2,3,4,5,6,7", "columns=8"]}
+
+
+def kept(name: str, title: str, parts: dict[str, list[str]], needs: Path | None = DATA / "mnist") -> Panel:
+    """A panel of an experiment whose weights lie in results/."""
+    return Panel(name, title, [f"experiment={name}"], needs, parts, kept=True)
+
+
 PANELS = [
     Panel("vae_digits", "VAE on digits (8x8)", ["model=vae", "dataset=digits"], None, OF_A_VAE),
     Panel(
@@ -139,6 +151,17 @@ PANELS = [
         ["metrics=[classifier]"],
         {"D(x)": "loss/discriminator/d_real", "D(G(z))": "loss/discriminator/d_fake"},
     ),
+    kept("fvbn_mnist", "FVBN on binarised MNIST (28x28)", COMPLETED),
+    kept("nade_mnist", "NADE on binarised MNIST (28x28)", COMPLETED),
+    kept("rbm_mnist", "RBM on binarised MNIST (28x28): chains of block Gibbs sampling", COMPLETED),
+    kept(
+        "pix2pix_mnist",
+        "Pix2Pix from outline to digit, test images",
+        {"source, translation, truth": ["translate", "images=" + ",".join(map(str, range(16)))]},
+    ),
+    kept("nice_digits", "NICE on digits (8x8)", OF_A_FLOW, None),
+    kept("realnvp_digits", "RealNVP on digits (8x8)", OF_A_FLOW, None),
+    kept("glow_digits", "Glow on digits (8x8)", OF_A_FLOW, None),
 ]
 
 
@@ -152,6 +175,28 @@ def run(*arguments: str, cwd: str) -> str:
     return done.stdout
 
 
+def draw_kept(panel: Panel) -> None:
+    """Draw from the weights in results/; what they reached stands beside them in result.json."""
+    place = ROOT / "results" / panel.name
+    if not place.is_dir():
+        print(f"{panel.name}: left as it is, {place} is not there")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        beside(panel.title, parts_of(panel, place, folder)).save(PLACE / f"{panel.name}.png", optimize=True)
+    print(f"{panel.name}: drawn from {place}")
+
+
+def parts_of(panel: Panel, place: Path, folder: str) -> dict[str, Image.Image]:
+    """The pictures that a panel's commands draw from the run or weights in `place`."""
+    parts = {}
+    for name, arguments in panel.parts.items():
+        root = panel.root if panel.kept and arguments[0] in ("complete", "interpolate", "translate") else []
+        run(*arguments, f"ckpt={place}", *root, "out=part.png", cwd=folder)
+        with Image.open(Path(folder) / "part.png") as picture:
+            parts[name] = picture.convert("RGB")
+    return parts
+
+
 def make(panel: Panel, trained: Path | None) -> None:
     """Train (or take the run folder `trained`), draw, and keep the panel's picture and facts."""
     with tempfile.TemporaryDirectory() as folder:
@@ -161,10 +206,7 @@ def make(panel: Panel, trained: Path | None) -> None:
         parts = {}
         if panel.curves:
             parts |= charts(curves_of(place, panel.curves))
-        for name, arguments in panel.parts.items():
-            run(*arguments, f"ckpt={place}", "out=part.png", cwd=folder)
-            with Image.open(Path(folder) / "part.png") as picture:
-                parts[name] = picture.convert("RGB")
+        parts |= parts_of(panel, place, folder)
         if panel.scattered:
             run("encode", f"ckpt={place}", "out=latents.npz", cwd=folder)
             with np.load(Path(folder) / "latents.npz") as file:
@@ -291,13 +333,18 @@ def main() -> int:
         parser.error(f"unknown panel {', '.join(sorted(unknown))}")
     if arguments.run and len(names) != 1:
         parser.error("--run goes with one panel")
+    if arguments.run and any(p.kept for p in PANELS if p.name in names):
+        parser.error(f"--run does not go with {names[0]}, which is drawn from results/{names[0]}")
     for panel in PANELS:
         if names and panel.name not in names:
             continue
         if panel.needs and not panel.needs.exists():
             print(f"{panel.name}: left as it is, {panel.needs} is not there")
             continue
-        make(panel, arguments.run and arguments.run.resolve())
+        if panel.kept:
+            draw_kept(panel)
+        else:
+            make(panel, arguments.run and arguments.run.resolve())
     return 0
 
 

@@ -10,6 +10,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from PIL import Image
 from running import TESTS
 
 
@@ -22,6 +23,31 @@ def gallery() -> ModuleType:
     finally:
         sys.path.pop(0)
     return module
+
+
+def test_every_picture_is_shown_and_has_what_it_is_drawn_from(gallery: ModuleType) -> None:
+    root = TESTS.parent
+    page = (root / "docs" / "reproductions.md").read_text(encoding="utf-8")
+    for panel in gallery.PANELS:
+        assert f"(../results/gallery/{panel.name}.png)" in page
+        assert (root / "results" / "gallery" / f"{panel.name}.png").is_file()
+        if panel.kept:
+            assert panel.train == [f"experiment={panel.name}"]
+            assert (root / "results" / panel.name / "model.safetensors").is_file()
+
+
+def test_a_panel_is_drawn_from_kept_weights(
+    gallery: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of digits, which come along: the same picture as is kept, but for roundings of another processor."""
+    monkeypatch.setattr(gallery, "PLACE", tmp_path)
+    (panel,) = [panel for panel in gallery.PANELS if panel.name == "realnvp_digits"]
+    gallery.draw_kept(panel)
+    kept = TESTS.parent / "results" / "gallery" / "realnvp_digits.png"
+    with Image.open(tmp_path / "realnvp_digits.png") as drawn, Image.open(kept) as there:
+        assert drawn.size == there.size
+        apart = np.abs(np.asarray(drawn, float) - np.asarray(there, float))
+    assert np.quantile(apart, 0.9) <= 16
 
 
 #: Falls to a sixth within a tenth of the steps.
