@@ -7,10 +7,28 @@ from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import example, given
+from hypothesis import strategies as st
 from running import Ended
 
 from gentrain.arguments import prepared, split_options
+from gentrain.commands.typed import item_of_a_list
 from gentrain.errors import UserError
+
+
+@given(st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), min_size=1, max_size=8))
+@example("a,b")
+@example("[x]")
+@example('say "hi"')
+@example("back\\")
+@example('\\"')
+@example("null")
+@example("1e3")
+@example("5_o_Clock_Shadow")
+def test_any_name_can_be_typed_in_a_list(name: str) -> None:
+    (override,) = OverridesParser.create().parse_overrides([f"attributes=[Male,{item_of_a_list(name)}]"])
+    assert override.value() == ["Male", name]
+
 
 PATHS = {"ckpt", "images"}
 

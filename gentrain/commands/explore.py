@@ -23,6 +23,7 @@ from gentrain.commands.next import ckpt_argument, next_command
 from gentrain.commands.output import Output, subject
 from gentrain.commands.to_onnx import Pixels, examples, first_cause, quiet, unrounded
 from gentrain.commands.trained import device_of, open_data, open_model
+from gentrain.commands.typed import item_of_a_list
 from gentrain.config import conform
 from gentrain.contracts import (
     Conditional,
@@ -248,7 +249,7 @@ def condition_of(loaded: Loaded) -> Condition | None:
     return Condition(
         condition.name,
         names,
-        numbers if mixes(model) or condition.name == "label" else names,
+        numbers if mixes(model) or condition.name == "label" else [item_of_a_list(name) for name in names],
         mixes(model),
         condition.length,
         captions,

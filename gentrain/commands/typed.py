@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,17 @@ from omegaconf import ListConfig, OmegaConf
 
 from gentrain.errors import UserError
 from gentrain.explain import plain_key
+
+#: Words that Hydra takes for something else than text.
+_NO_TEXT = ("null", "true", "false", "nan", "inf")
+
+
+def item_of_a_list(name: str) -> str:
+    """`name` as it is typed within `[...]`: in quotes where Hydra would read something else."""
+    if re.fullmatch(r"[A-Za-z_][\w-]*", name, re.ASCII) and name.lower() not in _NO_TEXT:
+        return name
+    # Backslashes before a quote, and at the end, stand for themselves when doubled.
+    return '"' + re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ('\\"' if m[2] else ""), name) + '"'
 
 
 def as_typed(typed: Sequence[str], key: str, value: Any) -> str:
