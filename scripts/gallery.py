@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import math
 import os
 import subprocess
 import sys
@@ -158,6 +159,12 @@ PANELS = [
         "pix2pix_mnist",
         "Pix2Pix from outline to digit, test images",
         {"source, translation, truth": ["translate", "images=" + ",".join(map(str, range(16)))]},
+    ),
+    kept(
+        "pix2pix_emoji",
+        "Pix2Pix from one drawing style of emoji to another, test images",
+        {"source, translation, truth": ["translate", "images=" + ",".join(map(str, range(1, 401, 25)))]},
+        DATA / "emoji.zip",
     ),
     kept("nice_digits", "NICE on digits (8x8)", OF_A_FLOW, None),
     kept("realnvp_digits", "RealNVP on digits (8x8)", OF_A_FLOW, None),
@@ -310,6 +317,7 @@ def beside(title: str, parts: dict[str, Image.Image], height: int = 280, gap: in
         for name, part in parts.items()
     }
     width = sum(part.width for part in scaled.values()) + gap * (len(scaled) + 1)
+    width = max(width, math.ceil(font.getlength(title)) + 2 * gap)
     sheet = Image.new("RGB", (width, height + 60), "white")
     draw = ImageDraw.Draw(sheet)
     draw.text((gap, 6), title, fill="black", font=font)
