@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from gentrain import exported
 from gentrain.api import Loaded, compose_train
 from gentrain.commands import export
+from gentrain.commands.card import LICENCES
 from gentrain.commands.reproduce import by_target, entry, measured
 from gentrain.commands.trained import open_model
 from gentrain.config import conform, options
@@ -133,7 +134,9 @@ def with_weights(result: dict[str, Any], checkpoint: Path) -> str | None:
     if loaded.step != result["steps"]:
         return f"{checkpoint} is of step {loaded.step}, the figures are of step {result['steps']}"
     # The images are the experiment's, though they may have lain as a folder: so is their licence.
-    data = str(recipe(name).dataset._target_)
+    dataset = recipe(name).dataset
+    file = Path(str(dataset.get("root"))).name
+    data = file if file in LICENCES else str(dataset._target_)
     result = {**result, "checkpoint": Run(checkpoint.parent.parent).step_file(loaded.step).name, "data": data}
     without = tuple(loaded.model.training_only)
     content = exported.packed(loaded.model, "float32", without)

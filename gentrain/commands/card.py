@@ -24,7 +24,13 @@ class Licence(NamedTuple):
     words: str
 
 
-#: Of the data, and so of weights that are made of them: one row for each class of a data set.
+_EMOJI = Licence(
+    "other",
+    "cc-by-4.0-and-apache-2.0",
+    "emoji of Twemoji (Twitter and contributors, CC BY 4.0) and Noto Emoji (Google, Apache 2.0)",
+)
+#: Of the data, and so of weights that are made of them: one row for each class of a data set, and for each
+#: file of own images or recordings that an experiment is of.
 LICENCES = {
     "Digits": Licence(
         "cc-by-4.0",
@@ -42,13 +48,19 @@ LICENCES = {
     "CelebA": Licence(
         "other", "non-commercial-research", "CelebA (Liu et al. 2015), non-commercial research only"
     ),
+    "emoji.zip": _EMOJI,
+    "emoji_folders.zip": _EMOJI,
+    "prompts.zip": Licence(
+        "cc-by-sa-3.0", "cc-by-sa-3.0", "Asterisk core sounds (Allison Smith and Digium), CC BY-SA 3.0"
+    ),
 }
 UNKNOWN = Licence("unknown", "unknown", "of whoever trained it; no licence is stated")
 
 
-def licence_of(target: object) -> Licence:
-    """Of the data set whose class is named `target`."""
-    return LICENCES.get(str(target).rpartition(".")[2], UNKNOWN)
+def licence_of(data: object) -> Licence:
+    """Of the file, or of the data set's class, that is called `data`."""
+    name = str(data)
+    return LICENCES.get(name) or LICENCES.get(name.rpartition(".")[2], UNKNOWN)
 
 
 def tag_of(model: GenerativeModel) -> str | None:
@@ -78,7 +90,7 @@ def written(
         config: what its config.json says.
         picture: the name of the file of samples, if there is one.
         license: as the user named it.
-        result: of a reproduction, which the weights gave; its "data" names the class of its data set.
+        result: of a reproduction, which the weights gave; its "data" names its data set's class, or its file.
         graph: of an ONNX graph, its file, inputs and shapes.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined

@@ -186,6 +186,17 @@ def test_every_data_set_of_ours_has_a_licence() -> None:
         assert (card.licence_of(target) is card.UNKNOWN) == (name in own), name
 
 
+def test_every_experiment_that_comes_along_has_a_licence() -> None:
+    """Of the user's own images an experiment names the file, which has one."""
+    from gentrain.composing import composed
+    from gentrain.config import options
+
+    for name in options("experiment"):
+        dataset = composed("train", [f"experiment={name}"]).dataset
+        known = [card.licence_of(Path(str(dataset.root)).name), card.licence_of(dataset._target_)]
+        assert known != [card.UNKNOWN] * 2, name
+
+
 # How it is written
 
 
