@@ -156,6 +156,15 @@ PANELS = [
     kept("nade_mnist", "NADE on binarised MNIST (28x28)", COMPLETED),
     kept("rbm_mnist", "RBM on binarised MNIST (28x28): chains of block Gibbs sampling", COMPLETED),
     kept(
+        "cgan_mnist",
+        "Conditional GAN on MNIST (28x28)",
+        {
+            "labels 0 to 9 by column": ["sample", "n=100"],
+            "a 3 and a 9, and their children": ["cross", "parents=[3,9]", "children=32"],
+            "interpolations of label 5": ["interpolate", "label=5", "rows=8", "columns=8"],
+        },
+    ),
+    kept(
         "pix2pix_mnist",
         "Pix2Pix from outline to digit, test images",
         {"source, translation, truth": ["translate", "images=" + ",".join(map(str, range(16)))]},
