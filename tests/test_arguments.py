@@ -26,6 +26,8 @@ from gentrain.errors import UserError
 @example("1e3")
 @example("5_o_Clock_Shadow")
 def test_any_name_can_be_typed_in_a_list(name: str) -> None:
+    if name.isascii() and name.isidentifier() and name.lower() not in ("null", "true", "false", "nan", "inf"):
+        assert (item_of_a_list(name) == name) == (set(name) - set("eE_0123456789") != set())
     (override,) = OverridesParser.create().parse_overrides([f"attributes=[Male,{item_of_a_list(name)}]"])
     assert override.value() == ["Male", name]
 

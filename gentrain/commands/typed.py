@@ -17,7 +17,8 @@ _NO_TEXT = ("null", "true", "false", "nan", "inf")
 
 def item_of_a_list(name: str) -> str:
     """`name` as it is typed within `[...]`: in quotes where Hydra would read something else."""
-    if re.fullmatch(r"[A-Za-z_][\w-]*", name, re.ASCII) and name.lower() not in _NO_TEXT:
+    number = re.fullmatch(r"[\d_eE-]+", name)
+    if re.fullmatch(r"\w[\w-]*", name, re.ASCII) and not number and name.lower() not in _NO_TEXT:
         return name
     # Backslashes before a quote, and at the end, stand for themselves when doubled.
     return '"' + re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ('\\"' if m[2] else ""), name) + '"'

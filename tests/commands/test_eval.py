@@ -355,7 +355,7 @@ def test_the_reason_that_a_model_gives(
     ("typed", "parts"),
     [
         ("metrics=[likelyhood]", ["no metric 'likelyhood'", "did you mean likelihood?"]),
-        ("metrics=[classifier,xyz]", ["no metric 'xyz'", "classifier, codes, frechet"]),
+        ("metrics=[classifier,xyz]", ["no metric 'xyz'", "classifier, codes, crossing, frechet"]),
         ("metrics=classifier", ["expected a list, metrics=[classifier]"]),
         ("metrics='likelihood,classifier'", ["expected a list, metrics=[likelihood,classifier]"]),
         ("metrics=(classifier)", ["metrics"]),
