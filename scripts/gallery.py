@@ -206,7 +206,8 @@ def parts_of(panel: Panel, place: Path, folder: str) -> dict[str, Image.Image]:
     """The pictures that a panel's commands draw from the run or weights in `place`."""
     parts = {}
     for name, arguments in panel.parts.items():
-        root = panel.root if panel.kept and arguments[0] in ("complete", "interpolate", "translate") else []
+        named = panel.kept and any(argument.startswith("images=") for argument in arguments)
+        root = panel.root if named else []
         run(*arguments, f"ckpt={place}", *root, "out=part.png", cwd=folder)
         with Image.open(Path(folder) / "part.png") as picture:
             parts[name] = picture.convert("RGB")

@@ -36,8 +36,7 @@ def matched(categories: Tensor, labels: Tensor, count: int, classes: int) -> Mat
 
     if not len(labels):
         raise ValueError("there are no images to match")
-    table = torch.zeros(count, classes, dtype=torch.int64)
-    table.index_put_((categories, labels), torch.ones_like(labels), accumulate=True)
+    table = contingency(categories, labels, count, classes)
     rows, columns = linear_sum_assignment(table.numpy(), maximize=True)
     label_of = [-1] * count
     for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
@@ -45,6 +44,12 @@ def matched(categories: Tensor, labels: Tensor, count: int, classes: int) -> Mat
     total = len(labels)
     right = int(table[torch.as_tensor(rows), torch.as_tensor(columns)].sum())
     return Match(1 - right / total, 1 - int(table.max(1).values.sum()) / total, tuple(label_of))
+
+
+def contingency(categories: Tensor, labels: Tensor, count: int, classes: int) -> Tensor:
+    """How often each of `count` categories goes with each of `classes` labels: int64 [N] each -> [K, L]."""
+    table = torch.zeros(count, classes, dtype=torch.int64)
+    return table.index_put_((categories, labels), torch.ones_like(labels), accumulate=True)
 
 
 def information_of_category(drawn: Tensor, probabilities: Tensor) -> tuple[float, float]:
@@ -88,6 +93,10 @@ def thickness(images: Tensor) -> Tensor:
 
 
 def rank_correlation(a: Tensor, b: Tensor) -> float:
-    """Spearman's, of two [N] without ties."""
-    ranks = torch.stack([x.argsort().argsort().double() for x in (a, b)])
-    return float(torch.corrcoef(ranks)[0, 1])
+    """Spearman's, of two [N]; equal values share a rank, and values that are all one have no order: 0."""
+    from scipy.stats import rankdata
+
+    ranks = [torch.from_numpy(rankdata(x.detach().cpu().numpy())) for x in (a, b)]
+    if any(bool((rank == rank[0]).all()) for rank in ranks):
+        return 0.0
+    return float(torch.corrcoef(torch.stack(ranks))[0, 1])

@@ -11,7 +11,7 @@ import torch
 from running import Ended
 from torch import Tensor, nn
 
-from gentrain.commands.measures.crossing import SHARES, probabilities
+from gentrain.commands.measures.crossing import SHARES, log_odds
 from gentrain.metrics.codes import rank_correlation
 
 LABELS = 3
@@ -38,13 +38,17 @@ class Mixes:
 class Sees(nn.Module):
     """Logits that rise with a label's pixel."""
 
+    def __init__(self, sure: float = 1.0) -> None:
+        super().__init__()
+        self.sure = sure
+
     def forward(self, x: Tensor) -> Tensor:
-        return x.flatten(1).float() / 50
+        return self.sure * x.flatten(1).float() / 50
 
 
 def ranks(model: Mixes) -> list[float]:
     first = torch.tensor([0, 1, 2, 0])
-    likely = probabilities(model, Sees(), first, (first + 1) % LABELS, size=3)
+    likely = log_odds(model, Sees(), first, (first + 1) % LABELS, size=3)
     assert likely.shape == (4, SHARES)
     return [rank_correlation(torch.linspace(0, 1, SHARES), row) for row in likely]
 
@@ -53,6 +57,15 @@ def test_the_more_of_a_parent_the_more_like_it() -> None:
     assert ranks(Mixes()) == pytest.approx([1.0] * 4)
     assert ranks(Mixes(lambda w: 1 - w)) == pytest.approx([-1.0] * 4)
     assert max(ranks(Mixes(lambda w: (2 * w - 1).square()))) < 0.6  # as like at both ends
+    assert ranks(Mixes(torch.zeros_like)) == [0.0] * 4, "a model that ignores the mixture"
+
+
+def test_a_sure_classifier_still_tells_more_from_less() -> None:
+    """Where every probability is 1 in float64."""
+    labels = torch.tensor([0, 1, 2, 0])
+    odds = log_odds(Mixes(), Sees(sure=20.0), labels, (labels + 1) % LABELS, size=4)
+    assert (odds.sigmoid()[:, -2:] == 1).all()
+    assert (odds.diff(dim=1) > 0).all()
 
 
 def test_as_typed(gentrain: Callable[..., Ended]) -> None:

@@ -64,6 +64,7 @@ def test_a_perfect_translator_is_as_good_as_the_truth() -> None:
     assert figures["frechet"] == pytest.approx(0, abs=1e-6)
     assert figures["frechet_train"] == pytest.approx(0, abs=1e-6)
     assert figures["frechet_source"] > 1000
+    assert (figures["extractor"], figures["extractor_weights"]) == ("flat", "0")
     assert figures["confusion"] == [[20, 0, 0], [0, 20, 0], [0, 0, 20]]
     assert not any("confused" in line or "note" in line for line in lines)
 

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from scipy import stats
 from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
 
@@ -54,6 +55,9 @@ def test_slant_and_thickness_of_strokes() -> None:
     a = torch.tensor([0.1, 0.5, 0.3, 0.9])
     assert codes.rank_correlation(a, a.exp()) == pytest.approx(1)
     assert codes.rank_correlation(a, -a) == pytest.approx(-1)
+    assert codes.rank_correlation(a, 0 * a) == 0
+    b = (2 * a).round()  # with ties
+    assert codes.rank_correlation(a, b) == pytest.approx(stats.spearmanr(a, b).statistic)
 
 
 def test_nearest_neighbours_and_principal_components_are_sklearns() -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from browser import chromium, opened, troubles, violations
+from browser import opened, troubles, violations
 from running import quietly_in
 
 from gentrain.cli import main
@@ -19,12 +19,6 @@ from gentrain.pages.taxonomy import Leaf, taxonomy_page
 
 #: Of a model that takes labels; the smallest that has every control but codes.
 TRAIN = ["train", "model=cgan", "model.channels=4", "dataset=digits", "train.steps=2", "train.batch_size=16"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as chrome:
-        yield chrome
 
 
 def png(level: int) -> bytes:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from browser import chromium, fetched, opened, troubles, violations
+from browser import fetched, opened, troubles, violations
 from running import MODELS, Ended
 
 import gentrain as package
@@ -52,12 +52,6 @@ const [all, given] = arguments, levels = [], began = performance.now();
 all.forEach((z, i) => levels.push(Array.from(levelsOf(z, given && given[i]))));
 return [levels, (performance.now() - began) / all.length];
 """
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as chrome:
-        yield chrome
 
 
 @pytest.fixture(scope="module")

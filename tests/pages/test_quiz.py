@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from browser import chromium, opened, troubles
+from browser import opened, troubles
 
 from gentrain.metrics.proportion import wilson
 from gentrain.pages.quiz import Nearest, Pair, Quiz, quiz_page, read_answers
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as chrome:
-        yield chrome
 
 
 def quiz(**changed: Any) -> Quiz:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from browser import chromium, fetched, opened, troubles
+from browser import fetched, opened, troubles
 
 from gentrain.pages.page import sheet
 from gentrain.pages.report import (
@@ -26,12 +25,6 @@ from gentrain.pages.report import (
     run_page,
     table_csv,
 )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as chrome:
-        yield chrome
 
 
 def png(level: int) -> bytes:

@@ -45,11 +45,11 @@ def measure(loaded: Loaded, config: DictConfig) -> Measured:
     first = torch.arange(pairs, device=device) % len(names)
     apart = 1 + torch.randint(len(names) - 1, (pairs,)).to(device)
     second = (first + apart) % len(names)
-    likely = probabilities(model, judge.net, first, second, config.batch_size)  # [P, S]
+    likely = log_odds(model, judge.net, first, second, config.batch_size)  # [P, S]
     shares = torch.linspace(0, 1, SHARES, dtype=torch.float64)
     found = torch.tensor([rank_correlation(shares, row) for row in likely], dtype=torch.float64)
     mean, error = float(found.mean()), float(found.std()) / math.sqrt(pairs)
-    curve = [float(p) for p in likely.exp().mean(0)]
+    curve = [float(p) for p in likely.sigmoid().mean(0)]
     lines = [
         f"crossing {mean:.4f}{spread(error, 4)} rank correlation of a parent's share with the probability "
         f"of its label, {pairs:,} pairs of parents",
@@ -68,8 +68,10 @@ def measure(loaded: Loaded, config: DictConfig) -> Measured:
     return Measured(lines, figures, f"eval_crossing_{config.n}.json")
 
 
-def probabilities(model: Any, net: torch.nn.Module, first: Tensor, second: Tensor, size: int) -> Tensor:
-    """Logarithms of the probability of the second parent's label in children, by its share in them.
+def log_odds(model: Any, net: torch.nn.Module, first: Tensor, second: Tensor, size: int) -> Tensor:
+    """Log odds of the second parent's label in children, by its share in them.
+
+    They rise as the probability does, and differ where a sure classifier's probabilities are all 1.
 
     Args:
         model: `MixesConditions` of labels.
@@ -92,7 +94,9 @@ def probabilities(model: Any, net: torch.nn.Module, first: Tensor, second: Tenso
         columns = []
         for i, share in enumerate(shares):
             images = model.mixed_to_images(z[:, i], torch.lerp(weights[0], weights[1], share))
-            columns.append(net(images).double().log_softmax(1).gather(1, b[:, None]).cpu())
+            logits = net(images).double()
+            others = logits.scatter(1, b[:, None], -math.inf).logsumexp(1, keepdim=True)
+            columns.append((logits.gather(1, b[:, None]) - others).cpu())
         found.append(torch.cat(columns, 1))
     return torch.cat(found)
 

@@ -15,11 +15,11 @@ from gentrain.api import Loaded
 from gentrain.commands.measures.classifier import judge_of
 from gentrain.commands.measures.extractors import extractor_of
 from gentrain.commands.measures.frame import spread
-from gentrain.commands.trained import batches_of, device_of, label_names
+from gentrain.commands.trained import label_names
 from gentrain.contracts import Batch
 from gentrain.data.source import Data
 from gentrain.metrics.classifier import Judge, predict
-from gentrain.metrics.codes import matched
+from gentrain.metrics.codes import contingency, matched
 from gentrain.metrics.distances import frechet
 from gentrain.metrics.extractors import Extractor
 
@@ -96,7 +96,8 @@ class Watching:
             return ["        frechet       not measured: of one image there is none"], {}
         found["train"] = self.see(train)
         values = {whose: frechet(real, features) for whose, features in found.items()}
-        figures: dict[str, Any] = {_key("frechet", whose): value for whose, value in values.items()}
+        figures: dict[str, Any] = {key_of("frechet", whose): value for whose, value in values.items()}
+        figures |= {"extractor": self.see.name, "extractor_weights": self.see.weights}
         told = ", ".join(f"{value:.4f} {whose}" for whose, value in values.items())
         about = f"{real.shape[1]:,} features of {self.see.name} {self.see.weights}"
         return [f"        {'frechet':14}{told}; {about}"], figures
@@ -112,14 +113,11 @@ class Watching:
         for whose, labels in seen.items():
             share = float((labels == wanted).double().mean())
             error = math.sqrt(share * (1 - share) / len(wanted))
-            figures |= {
-                _key("label_accuracy", whose): share,
-                f"{_key('label_accuracy', whose)}_stderr": error,
-            }
+            key = key_of("label_accuracy", whose)
+            figures |= {key: share, f"{key}_stderr": error}
             told.append(f"{share:.4f}{spread(error, 4)} {whose}")
         match = matched(wanted, seen["translation"], len(names), len(names))
-        table = torch.zeros(len(names), len(names), dtype=torch.int64)
-        table.index_put_((wanted, seen["translation"]), torch.ones_like(wanted), accumulate=True)
+        table = contingency(wanted, seen["translation"], len(names), len(names))
         figures |= {
             "label_accuracy_renamed": 1 - match.error,
             "confusion": table.tolist(),
@@ -138,7 +136,8 @@ class Watching:
         return lines, figures
 
 
-def _key(name: str, whose: str) -> str:
+def key_of(name: str, whose: str) -> str:
+    """What a figure is called: `l1` of translations, `l1_source` of sources taken for them."""
     return name if whose == "translation" else f"{name}_{whose}"
 
 
@@ -150,13 +149,3 @@ def _confused(table: Tensor, names: tuple[str, ...]) -> str | None:
         return None
     label, seen = divmod(int(wrong.argmax()), len(names))
     return f"{names[label]} seen as {names[seen]}, {int(wrong[label, seen])} of {int(table[label].sum())}"
-
-
-def watching(
-    data: Data, loaded: Loaded, config: DictConfig, truth: bool
-) -> tuple[Watching, Iterable[Tensor]]:
-    """A watcher of this model's translations, and the training images of the other domain to compare with."""
-    split = getattr(data, config.split)
-    count = len(split) if config.limit is None else min(len(split), config.limit)
-    train = (batch.x for batch in batches_of(data, data.train, config, device_of(loaded), count))
-    return Watching.of(data, loaded, config, truth), train

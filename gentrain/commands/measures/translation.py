@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from gentrain.api import Loaded
 from gentrain.commands.measures.frame import Measured, Metric, spread, subject
-from gentrain.commands.measures.translated import watching
+from gentrain.commands.measures.translated import Watching, key_of
 from gentrain.commands.trained import batches_of, device_of, open_data, split_of
 from gentrain.contracts import Translates
 from gentrain.metrics.translation import evaluate_translation
@@ -32,7 +32,7 @@ def measure(loaded: Loaded, config: DictConfig) -> Measured:
     split = split_of(data, config.split)
     truth = bool(data.spec.paired) or (data.test_pairs and config.split == "test")
     batches = batches_of(data, split, config, device_of(loaded), config.limit)
-    watch, train = watching(data, loaded, config, truth)
+    watch = Watching.of(data, loaded, config, truth)
     found = evaluate_translation(model, batches, loaded.model.spec, truth, watch)
     of = subject(loaded, data, config)
     lines = [f"translation of {of['dataset']} {config.split}, {found.images} images"]
@@ -43,11 +43,12 @@ def measure(loaded: Loaded, config: DictConfig) -> Measured:
             if name in means:
                 error = found.stderr[whose][name]
                 parts.append(f"{means[name]:.{digits}f}{spread(error, digits)} {whose}")
-                key = name if whose == "translation" else f"{name}_{whose}"
+                key = key_of(name, whose)
                 figures |= {key: means[name], f"{key}_stderr": error}
         if parts:
             lines.append(f"        {name:14}{', '.join(parts)}")
-    seen, counted = watch.report(train)
+    train = batches_of(data, data.train, config, device_of(loaded), found.images)
+    seen, counted = watch.report(batch.x for batch in train)
     lines += seen
     figures |= counted
     part = "" if config.limit is None else f"_first_{config.limit}"
