@@ -27,7 +27,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 PLACE = ROOT / "outputs" / "taxonomy"
 #: Pictures of a leaf, and leaves at a time.
-PICTURES, AT_ONCE = 36, 2
+PICTURES, AT_ONCE = 16, 2
 #: Minutes of training of a leaf at most: with starting, drawing and measuring it takes 40 seconds.
 MINUTES = 0.35
 
@@ -85,8 +85,8 @@ def make(name: str, place: Path, more: Sequence[str]) -> None:
             images = list(made.values())[-1] if made else model.translate(batch.source)
     given = shown != "samples" and batch.source is not None
     real = batch.source if given else batch.x
-    draw_png(sheet(images.cpu(), model.spec, columns=6), place / "pictures.png")
-    draw_png(sheet(real, model.spec, columns=6), place / "real.png")
+    draw_png(sheet(images.cpu(), model.spec, columns=4), place / "pictures.png")
+    draw_png(sheet(real, model.spec, columns=4), place / "real.png")
     if isinstance(model, HasLikelihood):
         if command(["eval", f"ckpt={run}"]):
             sys.exit(1)
@@ -134,7 +134,7 @@ def photographed(page: Path) -> Path | None:
         return None
     picture = page.with_name("taxonomy.png")
     words = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
-    words += ["--window-size=1400,1800", f"--screenshot={picture}", page.as_uri()]
+    words += ["--window-size=1400,1150", f"--screenshot={picture}", page.as_uri()]
     subprocess.run(words, capture_output=True, timeout=120, check=False)
     return picture if picture.exists() else None
 
