@@ -127,6 +127,8 @@ class TrainConfig:
     schedule: dict[str, Any] = field(default_factory=dict)
     # What an experiment is held against by `gentrain reproduce`; training itself does not look.
     targets: list[Target] = field(default_factory=list)
+    # Seeds that `gentrain reproduce` runs, the one in the middle counts. None: `seed` alone.
+    seeds: Optional[list[int]] = None
     # How long and how to train.
     train: TrainSection = field(default_factory=TrainSection)
     # What was chosen; filled in by the command.

@@ -25,6 +25,7 @@ from gentrain.api import Loaded, compose_train
 from gentrain.commands import export
 from gentrain.commands.card import LICENCES
 from gentrain.commands.reproduce import by_target, entry, measured
+from gentrain.commands.seeds import COUNTS, SEEDS, middle, of_each
 from gentrain.commands.trained import open_model
 from gentrain.config import conform, options
 from gentrain.errors import GentrainError
@@ -86,12 +87,27 @@ def problem(result: dict[str, Any]) -> str | None:
             return f"{metric}: {obtained} against its target is not {result['verdict'].get(metric)!r}"
         if not isinstance(result["stderr"].get(metric), int | float | None):
             return f"{metric}: its standard error is {result['stderr'].get(metric)!r}"
+    if reason := problem_of_seeds(result):
+        return reason
     if not isinstance(result["minutes"], int | float):
         return f"minutes: expected a number, found {result['minutes']!r}"
     if not isinstance(result["commit"], str):
         return "names no commit; measure it in a checkout"
     if result["commit"].endswith("-dirty"):
         return "the code differed from its commit; commit, and measure again"
+    return None
+
+
+def problem_of_seeds(result: dict[str, Any]) -> str | None:
+    """Why a result is not that of the seeds which its experiment names, or None."""
+    seeds = [str(seed) for seed in recipe(result["experiment"]).seeds or ()]
+    found = result.get(SEEDS, {})
+    if sorted(found) != sorted(seeds):
+        return f"is of seeds {', '.join(found) or 'none named'}, the experiment's are {', '.join(seeds) or 'none'}"
+    if seeds:
+        figures = list(found.values())
+        if result["obtained"] != figures[middle(figures)]:
+            return "its figures are not those of the seed in the middle"
     return None
 
 
@@ -106,7 +122,7 @@ def accept(file: Path) -> str | None:
             return reason
     except (AttributeError, KeyError, TypeError):
         return "is no result"
-    run = Run(file.parent)
+    run = Run(file.parent / Path(str(result.get(COUNTS, "."))).name)
     named = run.checkpoints / Path(str(result.get("checkpoint"))).name
     checkpoint = named if named.is_file() else run.last
     if not checkpoint.is_file():
@@ -205,6 +221,8 @@ def rows() -> list[list[str]]:
                 else figures(result["obtained"][target.metric], error)
             )
             obtained += f" ({result['estimator'][target.metric]})"
+            if SEEDS in result:
+                obtained += f"; {of_each(result, target.metric)}"
             if result["changed"]:
                 obtained += " with " + " ".join(f"`{change}`" for change in result["changed"])
             verdict = result["verdict"][target.metric]

@@ -144,6 +144,30 @@ def test_a_result_becomes_a_row(accept: ModuleType, tmp_path: Path, monkeypatch:
     assert row[3].endswith("with `train.steps=3`")
 
 
+def test_a_result_of_several_seeds(
+    accept: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them stand in its row; one seed, others, or another than the one in the middle is refused."""
+    monkeypatch.setattr(accept, "RESULTS", tmp_path / "results")
+    recipe = compose_train(["experiment=vae_mnist", "seeds=[0,1,2]"])
+    monkeypatch.setattr(accept, "recipe", lambda name: recipe)
+    metric = "likelihood.nats"
+    seeds = {"0": {metric: 87.5}, "1": {metric: 86.1}, "2": {metric: 87.0123}}
+    file = tmp_path / "result.json"
+
+    def accepted(**changed: Any) -> str | None:
+        file.write_text(json.dumps(a_result(**changed)))
+        return accept.accept(file)
+
+    assert "of seeds none named, the experiment's are 0, 1, 2" in str(accepted())
+    assert "of seeds 0, 1" in str(accepted(seeds={"0": seeds["0"], "1": seeds["1"]}))
+    wrong = {**seeds, "2": {metric: 86.0}}
+    assert accepted(seeds=wrong, run="seed_2") == "its figures are not those of the seed in the middle"
+    assert accepted(seeds=seeds, run="seed_2") is None
+    (row,) = [row for row in accept.rows() if row[0] == "`vae_mnist`" and "seeds" in row[3]]
+    assert row[3].endswith("images); 87.5, 86.1, 87.01 of seeds 0, 1, 2")
+
+
 def test_a_cell_stays_a_cell(accept: ModuleType) -> None:
     assert accept.plain("x|y\n| <b>z") == "x\\|y \\| &lt;b&gt;z"
 

@@ -2,7 +2,7 @@
 
 An experiment's YAML holds the recipe and its `targets`. The run lies in outputs/reproduce/<experiment>; a
 call that was interrupted is taken up where it ended. `result.json` in the run folder says what was reached,
-and with what.
+and with what. An experiment with `seeds` is a run of each, in folders of their own: the one in the middle counts.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from gentrain.commands.eval import measure
 from gentrain.commands.length import follow
 from gentrain.commands.measures import METRICS
 from gentrain.commands.next import ckpt_argument, next_command
+from gentrain.commands.seeds import check_seeds, middle, of_each, runs_of, together
 from gentrain.commands.trained import device_of, open_model
 from gentrain.config import conform, options
 from gentrain.contracts import GenerativeModel
@@ -66,26 +67,46 @@ def run(asked: Asked) -> None:
                 f"{key}: gentrain reproduce goes on by itself; for a run of your own: gentrain train"
             )
     check_targets(config, experiment)
+    check_seeds(config.seeds)
     folder = expanded(config.run_dir or runs.OUTPUTS / "reproduce" / runs.safe_name(experiment))
     again = command(experiment, typed)
+    runs_of_it = runs_of(config, typed, folder)
+    found = []
     try:
-        trained(replace(asked, config=config), folder)
-        if config.dry_run:
-            return
-        loaded, result = compared(config, typed, experiment, folder)
+        for one in runs_of_it:
+            trained(replace(asked, config=one.config, typed=one.typed), one.folder)
+            if config.dry_run:
+                return
+            found.append(compared(one.config, typed, experiment, one.folder))
+            write_result(one.folder, found[-1][1])
     except Stopped as stopped:  # while training: saved
         where = str(stopped).partition(";")[0]
         raise Stopped(f"{where}; go on with: {again}", stopped.signum) from stopped
     except KeyboardInterrupt:  # while starting or measuring, in which there is nothing to save
         raise Stopped(f"interrupted; go on with: {again}", signal.SIGINT) from None
-    with writing(folder / "result.json") as temporary:
-        write_text(temporary, json.dumps(result, indent=2) + "\n")
+    loaded, result = found[middle([own["obtained"] for _, own in found])]
+    if len(found) > 1:
+        result = together(runs_of_it, [own for _, own in found])
+        write_result(folder, result)
+        print()
+        for metric in result["obtained"]:
+            print(f"seeds   {metric}: {of_each(result, metric)}")
     if result["changed"]:
         print(f"note    not the recipe of {experiment}, but with {shlex.join(result['changed'])}")
     print(f"\n{table(result)}\nwrote   {folder / 'result.json'}")
     print(f"next    {next_command(loaded.model, ckpt_argument(loaded), 'sample', 'reconstruct')}", flush=True)
     if worse := [name for name, verdict in result["verdict"].items() if verdict == "worse"]:
         raise Fault(f"{experiment}: {', '.join(worse)} is worse than its target allows")
+
+
+def write_result(folder: Path, result: Mapping[str, Any]) -> None:
+    """result.json of a run, or of several seeds; whole or not at all.
+
+    Raises:
+        Fault: the disk is full, or failed.
+    """
+    with writing(folder / "result.json") as temporary:
+        write_text(temporary, json.dumps(result, indent=2) + "\n")
 
 
 def command(experiment: str, typed: Sequence[str]) -> str:

@@ -176,6 +176,42 @@ def test_verdicts(excess: float, tolerance: float, published: bool, expected: st
     assert verdict(excess, tolerance, published) == expected
 
 
+# Several seeds
+
+
+def test_of_several_seeds_the_one_in_the_middle_counts(
+    reproduce: Callable[..., Ended], result: Callable[[], dict[str, Any]]
+) -> None:
+    done = reproduce("seeds=[0,1,2]")
+    assert done.status == 0, done.err
+    found = result()
+    nats = {seed: figures["likelihood.nats"] for seed, figures in found["seeds"].items()}
+    assert len(set(nats.values())) == 3, "each is of its own weights"
+    middle = sorted(nats, key=nats.__getitem__)[1]
+    assert found["obtained"] == {"likelihood.nats": nats[middle]} and found["run"] == f"seed_{middle}"
+    assert found["changed"] == ["seeds=[0,1,2]"]
+    each = ", ".join(f"{value:.4g}" for value in nats.values())
+    assert f"seeds   likelihood.nats: {each} of seeds 0, 1, 2" in done.out
+    own = json.loads((FOLDER / found["run"] / "result.json").read_text())
+    assert own == {key: value for key, value in found.items() if key not in ("seeds", "run")}
+
+    alone = reproduce("seeds=[0,1,2]", f"seed={middle}", "run_dir=alone")  # one that is named, and no other
+    assert alone.status == 0, alone.err
+    assert json.loads(Path("alone/result.json").read_text())["obtained"] == found["obtained"]
+
+    again = reproduce("seeds=[0,1,2]")
+    assert again.status == 0 and again.out.count("is complete") == 3
+    assert result()["seeds"] == found["seeds"]
+
+
+@pytest.mark.parametrize("seeds", ["0,1", "0,1,1", ""])
+def test_seeds_without_a_middle(reproduce: Callable[..., Ended], seeds: str) -> None:
+    done = reproduce(f"seeds=[{seeds}]")
+    assert done.status == 2
+    assert "seeds: expected an odd number of different ones" in done.one_line()
+    assert not FOLDER.exists()
+
+
 # Going on
 
 
