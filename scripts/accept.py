@@ -103,7 +103,8 @@ def problem_of_seeds(result: dict[str, Any]) -> str | None:
     seeds = [str(seed) for seed in recipe(result["experiment"]).seeds or ()]
     found = result.get(SEEDS, {})
     if sorted(found) != sorted(seeds):
-        return f"is of seeds {', '.join(found) or 'none named'}, the experiment's are {', '.join(seeds) or 'none'}"
+        there, wanted = (", ".join(names) or "none" for names in (found, seeds))
+        return f"names the seeds {there}, the experiment's are {wanted}"
     if seeds:
         figures = list(found.values())
         if result["obtained"] != figures[middle(figures)]:

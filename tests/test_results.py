@@ -159,8 +159,8 @@ def test_a_result_of_several_seeds(
         file.write_text(json.dumps(a_result(**changed)))
         return accept.accept(file)
 
-    assert "of seeds none named, the experiment's are 0, 1, 2" in str(accepted())
-    assert "of seeds 0, 1" in str(accepted(seeds={"0": seeds["0"], "1": seeds["1"]}))
+    assert "names the seeds none, the experiment's are 0, 1, 2" in str(accepted())
+    assert "names the seeds 0, 1, the" in str(accepted(seeds={"0": seeds["0"], "1": seeds["1"]}))
     wrong = {**seeds, "2": {metric: 86.0}}
     assert accepted(seeds=wrong, run="seed_2") == "its figures are not those of the seed in the middle"
     assert accepted(seeds=seeds, run="seed_2") is None

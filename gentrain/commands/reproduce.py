@@ -2,7 +2,8 @@
 
 An experiment's YAML holds the recipe and its `targets`. The run lies in outputs/reproduce/<experiment>; a
 call that was interrupted is taken up where it ended. `result.json` in the run folder says what was reached,
-and with what. An experiment with `seeds` is a run of each, in folders of their own: the one in the middle counts.
+and with what. An experiment with `seeds` is a run of each, in folders of their own; the one in the middle
+counts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`gentrain reproduce` of an experiment whose figure is that of several seeds: the run in the middle counts."""
+"""`gentrain reproduce` of an experiment that names several seeds: the run in the middle counts."""
 
 from __future__ import annotations
 

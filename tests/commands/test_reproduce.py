@@ -188,7 +188,8 @@ def test_of_several_seeds_the_one_in_the_middle_counts(
     nats = {seed: figures["likelihood.nats"] for seed, figures in found["seeds"].items()}
     assert len(set(nats.values())) == 3, "each is of its own weights"
     middle = sorted(nats, key=nats.__getitem__)[1]
-    assert found["obtained"] == {"likelihood.nats": nats[middle]} and found["run"] == f"seed_{middle}"
+    assert found["obtained"] == {"likelihood.nats": nats[middle]}
+    assert found["run"] == f"seed_{middle}"
     assert found["changed"] == ["seeds=[0,1,2]"]
     each = ", ".join(f"{value:.4g}" for value in nats.values())
     assert f"seeds   likelihood.nats: {each} of seeds 0, 1, 2" in done.out
@@ -200,7 +201,8 @@ def test_of_several_seeds_the_one_in_the_middle_counts(
     assert json.loads(Path("alone/result.json").read_text())["obtained"] == found["obtained"]
 
     again = reproduce("seeds=[0,1,2]")
-    assert again.status == 0 and again.out.count("is complete") == 3
+    assert again.status == 0
+    assert again.out.count("is complete") == 3
     assert result()["seeds"] == found["seeds"]
 
 
