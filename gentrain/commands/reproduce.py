@@ -132,8 +132,9 @@ def trained(asked: Asked, folder: Path) -> None:
         UserError: it holds a run of another recipe.
     """
     config, typed = asked.config, asked.typed
-    begun = (folder / "config.yaml").is_file()
-    if begun:
+    settings = folder / "config.yaml"
+    # One that is empty, as a power cut leaves it, says of no run what it is; training begins anew there.
+    if settings.is_file() and settings.stat().st_size:
         check_recipe(config, folder)
         config.resume, config.run_dir = str(folder), None
         # A run that was asked for fewer steps is not complete here.
