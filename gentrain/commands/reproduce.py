@@ -41,7 +41,10 @@ from gentrain.training import run as runs
 from gentrain.training.stopping import Stopped
 
 #: Overrides that say where and with what, not how: they leave the recipe what it is.
-PLACES = ("experiment", "device", "threads", "dataset.root", "dataset.cache", "run_dir", "trust")
+PLACES = (
+    *("experiment", "device", "threads", "run_dir", "trust"),
+    *("dataset.root", "dataset.cache", "dataset.license"),
+)
 #: Sections of the configuration that are the recipe.
 RECIPE = ("model", "dataset", "optim", "schedule", "train", "seed", "precision")
 
