@@ -6,7 +6,8 @@ import logging
 import os
 import sys
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,19 @@ class _Carried(BaseException):
     def __init__(self, error: Exception) -> None:
         super().__init__(error)
         self.error = error
+
+
+@contextmanager
+def _composed_once() -> Iterator[None]:
+    """Within, Hydra does not compose all of it once before, to read `hydra.mode`: `-m` alone says that."""
+    from hydra._internal.hydra import Hydra
+
+    before = Hydra.get_mode
+    setattr(Hydra, "get_mode", lambda *_, **__: None)  # noqa: B010
+    try:
+        yield
+    finally:
+        setattr(Hydra, "get_mode", before)  # noqa: B010
 
 
 def run(verb: str, rest: list[str]) -> int:
@@ -90,6 +104,7 @@ def run(verb: str, rest: list[str]) -> int:
     argv = sys.argv
     with ExitStack() as stack:
         stack.enter_context(left_alone())
+        stack.enter_context(_composed_once())
         if multirun:
             # Hydra insists on writing multirun.yaml somewhere; our runs make their own folders.
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="gentrain-"))

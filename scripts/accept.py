@@ -23,7 +23,6 @@ from omegaconf import DictConfig, OmegaConf
 from gentrain import exported
 from gentrain.api import Loaded, compose_train
 from gentrain.commands import export
-from gentrain.commands.card import LICENCES
 from gentrain.commands.reproduce import by_target, entry, measured
 from gentrain.commands.seeds import COUNTS, SEEDS, middle, of_each
 from gentrain.commands.trained import open_model
@@ -152,9 +151,12 @@ def with_weights(result: dict[str, Any], checkpoint: Path) -> str | None:
         return f"{checkpoint} is of step {loaded.step}, the figures are of step {result['steps']}"
     # The images are the experiment's, though they may have lain as a folder: so is their licence.
     dataset = recipe(name).dataset
-    file = Path(str(dataset.get("root"))).name
-    data = file if file in LICENCES else str(dataset._target_)
-    result = {**result, "checkpoint": Run(checkpoint.parent.parent).step_file(loaded.step).name, "data": data}
+    result = {
+        **result,
+        "checkpoint": Run(checkpoint.parent.parent).step_file(loaded.step).name,
+        "data": str(dataset._target_),
+        **({} if dataset.license is None else {"license": str(dataset.license)}),
+    }
     without = tuple(loaded.model.training_only)
     content = exported.packed(loaded.model, "float32", without)
     if len(content) <= MOST:

@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("root", help="a folder or .zip of recordings, as dataset=audio takes it")
     root = parser.parse_args().root
     settings = {"length": 8192, "context": 0, "sample_rate": None, "on_error": "raise", "test_fraction": 0.1}
-    data = Audio(root=root, cache=None, validation=0, split_seed=0, **settings).load()
+    data = Audio(root=root, cache=None, validation=0, split_seed=0, license=None, **settings).load()
     train, test = (np.array(split.images.samples) for split in (data.train, data.test))
     print(f"{len(train):,} training and {len(test):,} test samples, {data.pixels}")
     for name, bits in results(train, test):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -108,3 +109,23 @@ def test_a_rank_that_is_no_number(
     assert (ended.status, f"{name}=two" in ended.one_line()) == (2, True)
     monkeypatch.setenv(name, "")
     assert gentrain("train", *SMALL, "dry_run=true").status == 0
+
+
+def test_a_command_composes_its_config_once(
+    gentrain: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hydra would do all of it twice, which is most of what a refused command takes."""
+    from hydra._internal.hydra import Hydra
+
+    composed: list[object] = []
+    compose_config = Hydra.compose_config
+
+    def counted(self: Hydra, *args: Any, **settings: Any) -> Any:
+        composed.append(args)
+        return compose_config(self, *args, **settings)
+
+    monkeypatch.setattr(Hydra, "compose_config", counted)
+    before = Hydra.get_mode
+    assert gentrain("train", *SMALL, "dry_run=true").status == 0
+    assert len(composed) == 1
+    assert Hydra.get_mode is before, "it is the caller's Hydra too"

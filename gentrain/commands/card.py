@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -24,13 +25,7 @@ class Licence(NamedTuple):
     words: str
 
 
-_EMOJI = Licence(
-    "other",
-    "cc-by-4.0-and-apache-2.0",
-    "emoji of Twemoji (Twitter and contributors, CC BY 4.0) and Noto Emoji (Google, Apache 2.0)",
-)
-#: Of the data, and so of weights that are made of them: one row for each class of a data set, and for each
-#: file of own images or recordings that an experiment is of.
+#: Of the data, and so of weights that are made of them: one row for each class of a data set that we bring.
 LICENCES = {
     "Digits": Licence(
         "cc-by-4.0",
@@ -48,19 +43,44 @@ LICENCES = {
     "CelebA": Licence(
         "other", "non-commercial-research", "CelebA (Liu et al. 2015), non-commercial research only"
     ),
-    "emoji.zip": _EMOJI,
-    "emoji_folders.zip": _EMOJI,
-    "prompts.zip": Licence(
-        "cc-by-sa-3.0", "cc-by-sa-3.0", "Asterisk core sounds (Allison Smith and Digium), CC BY-SA 3.0"
-    ),
 }
 UNKNOWN = Licence("unknown", "unknown", "of whoever trained it; no licence is stated")
 
 
-def licence_of(data: object) -> Licence:
-    """Of the file, or of the data set's class, that is called `data`."""
-    name = str(data)
-    return LICENCES.get(name) or LICENCES.get(name.rpartition(".")[2], UNKNOWN)
+#: Of SPDX's ids those that the Hub knows, in its letters.
+HUB = frozenset(
+    """
+    agpl-3.0 apache-2.0 bsd-2-clause bsd-3-clause cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-nc-2.0
+    cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0
+    cc-by-nd-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc0-1.0 cdla-permissive-1.0 cdla-permissive-2.0 cdla-sharing-1.0
+    gpl-2.0 gpl-3.0 lgpl-2.1 lgpl-3.0 mit mpl-2.0 ofl-1.1 pddl unlicense wtfpl zlib
+    """.split()  # noqa: SIM905
+)
+#: Letters of a licence's name in the header, at most.
+_LONGEST = 60
+_ID = r"[A-Za-z0-9][A-Za-z0-9.+-]*"
+#: One id of SPDX, or several as its expressions join them.
+_EXPRESSION = re.compile(rf"{_ID}(?: (?:AND|OR|WITH) {_ID})*")
+
+
+def licence_of(dataset: Mapping[str, Any]) -> Licence:
+    """Of the data that the settings `dataset` describe: as they state it, or that of their class."""
+    stated = dataset.get("license")
+    if stated:
+        return read_licence(str(stated))
+    return LICENCES.get(str(dataset.get("_target_")).rpartition(".")[2], UNKNOWN)
+
+
+def read_licence(text: str) -> Licence:
+    """What `dataset.license` says: an SPDX id or expression, and after a comma whose they are, or words."""
+    text = " ".join(text.split())
+    expression, _, whose = text.partition(", ")
+    if not _EXPRESSION.fullmatch(expression):
+        expression, whose = "", text
+    hub = expression.lower() if expression.lower() in HUB else "other"
+    short = re.sub(r"[^a-z0-9.+]+", "-", (expression or whose).lower()).strip("-")[:_LONGEST]
+    words = [whose or "of whoever trained it", *([expression] if expression else [])]
+    return Licence(hub, short or "other", ", ".join(words))
 
 
 def tag_of(model: GenerativeModel) -> str | None:
@@ -90,13 +110,14 @@ def written(
         config: what its config.json says.
         picture: the name of the file of samples, if there is one.
         license: as the user named it.
-        result: of a reproduction, which the weights gave; its "data" names its data set's class, or its file.
+        result: of a reproduction, which the weights gave; its "license", where there is one, is of the data.
         graph: of an ONNX graph, its file, inputs and shapes.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     names, spec = config["run"]["names"], config["spec"]
-    data = licence_of((result or {}).get("data") or config["run"]["dataset"].get("_target_"))
+    stated = (result or {}).get("license")
+    data = read_licence(stated) if stated else licence_of(config["run"]["dataset"])
     shape = [str(side) for side in spec["shape"]]
     environment = Environment(
         loader=PackageLoader("gentrain.commands", ""),

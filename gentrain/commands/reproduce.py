@@ -43,7 +43,10 @@ from gentrain.training import run as runs
 from gentrain.training.stopping import Stopped
 
 #: Overrides that say where and with what, not how: they leave the recipe what it is.
-PLACES = ("experiment", "device", "threads", "dataset.root", "dataset.cache", "run_dir", "trust")
+PLACES = (
+    *("experiment", "device", "threads", "run_dir", "trust"),
+    *("dataset.root", "dataset.cache", "dataset.license"),
+)
 #: Sections of the configuration that are the recipe.
 RECIPE = ("model", "dataset", "optim", "schedule", "train", "seed", "precision")
 
@@ -154,8 +157,9 @@ def trained(asked: Asked, folder: Path) -> None:
         UserError: it holds a run of another recipe.
     """
     config, typed = asked.config, asked.typed
-    begun = (folder / "config.yaml").is_file()
-    if begun:
+    settings = folder / "config.yaml"
+    # One that is empty, as a power cut leaves it, says of no run what it is; training begins anew there.
+    if settings.is_file() and settings.stat().st_size:
         check_recipe(config, folder)
         config.resume, config.run_dir = str(folder), None
         # A run that was asked for fewer steps is not complete here.

@@ -41,6 +41,7 @@ CHANGEABLE = (
     "dataset.root",
     "dataset.cache",
     "dataset.verify",
+    "dataset.license",
 )
 #: How to resume, not how to train: as it is typed, whatever the run had.
 HOW = ("resume", "resume_inexact", "trust", "dry_run")

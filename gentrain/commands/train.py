@@ -140,6 +140,11 @@ def beginning_of(asked: Asked, base: Path | None) -> New:
     if config.names.model == "":
         config.names.update({g: asked.choices.get(g) for g in ("model", "dataset", "experiment")})
     config.made.update(commit=provenance.commit(), versions=provenance.versions())
+    keys = {plain_key(o) for o in typed}
+    if "dataset.root" in keys and "dataset.license" not in keys and config.dataset.get("license"):
+        config.dataset.license = None  # what an experiment says of its own images is not said of others
+        if distributed.launched_rank() == 0:
+            print("note    no licence of the data in dataset.root is known; for the card: dataset.license=ID")
     if any(plain_key(o) == "train.steps" for o in typed):
         if any(plain_key(o) == "train.epochs" for o in typed):
             raise UserError("train.steps and train.epochs both say how long to train; give one")

@@ -18,7 +18,7 @@ class ImageSource(Source):
     """Base of data sets of pictures: what may be done to them when they are served.
 
     Args:
-        root, cache, validation, split_seed: as of `Source`.
+        root, cache, validation, split_seed, license: as of `Source`.
         binarize: none, dynamic (a fresh Bernoulli draw, P(1) = x/(levels-1), each time an image is
             served; Burda et al. 2016, section 5), fixed (one such draw per image from `split_seed`,
             equal in every epoch and process; it is not the file of Larochelle and Murray 2011) or threshold
@@ -40,6 +40,7 @@ class ImageSource(Source):
     """
 
     formerly: ClassVar[Mapping[str, Any]] = {
+        **Source.formerly,
         "crop": 0,
         "source": None,
         "paired": True,

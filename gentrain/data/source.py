@@ -177,6 +177,8 @@ class Source(ABC):
         validation: how much of train is held out: a count of images, a fraction in (0, 1), or 0. Data that
             bring a validation part of their own have that one, or none with 0.
         split_seed: draws the validation part (and fixed binarisation); any integer.
+        license: under which they may be used: an SPDX id, or one and after a comma whose they are, or words;
+            the card of an export says it. None: that of the data set, where it is known.
 
     Raises:
         ValueError: a setting out of range, or a `~` that no home is known for; named as dataset.<key>.
@@ -196,7 +198,7 @@ class Source(ABC):
     #: Whether images may come and go between two uses; then checkpoints keep a hash of each.
     grows: ClassVar[bool] = False
     #: Settings that configurations of earlier versions lack, and what they meant without.
-    formerly: ClassVar[Mapping[str, Any]] = {}
+    formerly: ClassVar[Mapping[str, Any]] = {"license": None}
 
     def __init__(
         self,
@@ -205,6 +207,7 @@ class Source(ABC):
         cache: str | None,
         validation: int | float,
         split_seed: int,
+        license: str | None,
     ) -> None:
         good = validation >= 0 if isinstance(validation, int) else 0 < validation < 1 or validation == 0
         if isinstance(validation, bool) or not good:
@@ -212,6 +215,9 @@ class Source(ABC):
                 "dataset.validation must be a count of images, a fraction between 0 and 1, or 0 for none, "
                 f"found {validation}"
             )
+        if license is not None and (not license.strip() or "\n" in license):
+            raise ValueError(f"dataset.license must be an SPDX id or one line of words, found {license!r}")
+        self.license = license
         self.root = (
             None if root is None else expanded(root, "name a folder with dataset.root=FOLDER, or set HOME")
         )

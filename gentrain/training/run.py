@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from gentrain.errors import Fault, UserError
-from gentrain.files import check_writable, expanded, unwritable
+from gentrain.files import LEFTOVER, check_writable, expanded, unwritable
 from gentrain.training import checkpoint, distributed, latest
 from gentrain.trust import again
 
@@ -114,10 +114,16 @@ class Run:
 
 
 def _before_config(entry: Path) -> bool:
-    """Whether a run that was interrupted before its config.yaml may have left this: it holds nothing."""
-    if entry.name == "checkpoints":
-        return entry.is_dir() and not any(entry.iterdir())
-    return entry.name in (".lock", ".pid", ".launch")
+    """Whether a run that ended before its config.yaml may have left this: it holds nothing of value.
+
+    Its own marks, empty folders, files that are empty (a power cut) or half written, and a log, which stays.
+    """
+    if entry.is_dir():
+        return not any(entry.iterdir())
+    if entry.name in (".lock", ".pid", ".launch") or entry.name.endswith(LEFTOVER):
+        return True
+    # What a shell or a queue writes of the command to the folder that it names; no file of ours is called so.
+    return entry.suffix in (".log", ".out", ".err") or entry.stat().st_size == 0
 
 
 def check_new(folder: Path) -> None:
@@ -168,6 +174,7 @@ def create(
     run = Run(folder)
     try:
         run.lock()
+        checkpoint.clean_leftovers(folder)
         run.checkpoints.mkdir(exist_ok=True)
     except (OSError, Fault) as error:  # the disk is full
         run.release()

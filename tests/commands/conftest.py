@@ -1,4 +1,4 @@
-"""Two small trained models, trained once and copied into each test's folder."""
+"""Small trained models and exports of some, made once and copied into each test's folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from running import Ended, quietly_in
+from exporting import FEW
+from running import SUPPORT, Ended, quietly_in, toy
 
 from gentrain.cli import main
 
@@ -41,6 +42,25 @@ def trained(trained_once: Path, workplace: Path) -> SimpleNamespace:
         f.parent for f in Path("outputs/vae-digits").glob("*/config.yaml") if f.parent.name != "latest"
     )
     return SimpleNamespace(mlp=Path("mlp"), conv=conv, spaced=Path("my runs/one (1)"))
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs `flow` and `gan`, their exports `flow-export` and `gan-export`."""
+    place = tmp_path_factory.mktemp("exported")
+    with quietly_in(place) as patch:
+        patch.syspath_prepend(str(SUPPORT))
+        for name in ("flow", "gan"):
+            assert main(["train", *toy(f"toy_{name}"), *FEW, f"run_dir={name}"]) == 0
+            assert main(["export", f"ckpt={name}", f"out={name}-export", "trust=toys", "n=4"]) == 0
+    return place
+
+
+@pytest.fixture
+def made(made_once: Path, workplace: Path) -> Path:
+    """A copy of them in the current folder."""
+    shutil.copytree(made_once, workplace, symlinks=True, dirs_exist_ok=True)
+    return workplace
 
 
 @pytest.fixture

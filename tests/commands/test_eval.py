@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from metrics_of import UNLABELLED_VAE, fit
 from PIL import Image
 from running import Ended, toy
 
@@ -22,6 +23,7 @@ import gentrain as package
 from gentrain.api import compose_train
 from gentrain.building import build_source
 from gentrain.commands.measures.classifier import collapse, histogram
+from gentrain.contracts import Samples
 from gentrain.metrics import classifier
 from gentrain.training import checkpoint
 
@@ -329,15 +331,10 @@ def test_a_model_without_likelihood(gentrain: Callable[..., Ended], workplace: P
     assert gentrain("train", *toy("toy_gan", "train.steps=2")).status == 0
     ended = gentrain("eval", "trust=[toys]")
     assert ended.status == 2
-    assert ended.one_line().endswith(
-        "eval: toy_gan has no likelihood; try metrics=[classifier,frechet,kid,prdc]"
-    )
+    assert ended.one_line().endswith(f"eval: toy_gan has no likelihood{fit(Samples)}")
     ended = gentrain("eval", "trust=[toys]", "metrics=[likelihood]")
     assert ended.status == 2
-    assert (
-        "metrics=[likelihood]: toy_gan has no likelihood; try metrics=[classifier,frechet,kid,prdc]"
-        in ended.one_line()
-    )
+    assert f"metrics=[likelihood]: toy_gan has no likelihood{fit(Samples)}" in ended.one_line()
     assert not list(Path().rglob("eval*"))
 
 
@@ -510,10 +507,7 @@ def test_unlabelled_data(gentrain: Callable[..., Ended], pictures: Path) -> None
     assert gentrain("train", *FOLDER, "dataset.root=pictures", "run_dir=run").status == 0
     ended = gentrain("eval", "metrics=[classifier]")
     assert ended.status == 2
-    assert (
-        "vae_mlp was trained on data without labels; try metrics=[likelihood,reconstruction]"
-        in ended.one_line()
-    )
+    assert f"vae_mlp was trained on data without labels{UNLABELLED_VAE}" in ended.one_line()
 
 
 @pytest.mark.parametrize(

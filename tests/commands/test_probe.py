@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from metrics_of import UNLABELLED_VAE, fit
 from PIL import Image
 from running import MODELS, Ended, run_process, toy
 from sklearn.linear_model import LogisticRegression
@@ -24,6 +25,7 @@ import gentrain as package
 from gentrain.api import compose_train
 from gentrain.building import build_source
 from gentrain.commands.measures import probe as measuring
+from gentrain.contracts import HasLikelihood, ImagesToLatents, Reconstructs, Samples
 from gentrain.data.source import Data, Split
 from gentrain.metrics import probe
 from gentrain.training import checkpoint
@@ -186,7 +188,7 @@ def refused(gentrain: Callable[..., Ended], *parts: str, status: int = 2) -> Non
             MODELS["gan"],
             [
                 "gan has no latents of images alone (it maps latents to images",
-                "; try metrics=[classifier,frechet,kid,prdc]",
+                fit(Samples),
             ],
         ),
         (MODELS["pixelcnn"], ["pixelcnn has no latents", "(it has no latents, each pixel"]),
@@ -194,12 +196,12 @@ def refused(gentrain: Callable[..., Ended], *parts: str, status: int = 2) -> Non
             MODELS["cvae"],
             [
                 "cvae has no latents of images alone (its encoder is given the label, which a classifier",
-                "; try metrics=[likelihood,reconstruction,classifier,frechet,kid,prdc,labels]",
+                fit(HasLikelihood, Reconstructs, Samples, given="label"),
             ],
         ),
         (
             toy("toy_gan"),
-            ["toy_gan has no latents of images alone; try metrics=[classifier,frechet,kid,prdc]"],
+            [f"toy_gan has no latents of images alone{fit(Samples)}"],
         ),
     ],
     ids=["gan", "pixelcnn", "cvae", "toy_gan"],
@@ -217,7 +219,7 @@ FOLDER = ["model=vae_mlp", "model.hidden=[8]", "train.steps=2", "train.batch_siz
 @pytest.mark.parametrize(
     ("inside", "said"),
     [
-        ("", "vae_mlp was trained on data without labels; try metrics=[likelihood,reconstruction]"),
+        ("", f"vae_mlp was trained on data without labels{UNLABELLED_VAE}"),
         ("one", "of folder have one label, a classifier needs at least two"),
     ],
 )
@@ -248,7 +250,7 @@ def test_a_model_that_can_do_nothing_else_is_told_of_it(
     assert gentrain("train", *MODELS["ae"], "train.steps=2").status == 0
     ended = gentrain("eval")
     assert ended.status == 2
-    assert ended.one_line().endswith("; try metrics=[reconstruction,probe,neighbour]")
+    assert ended.one_line().endswith(fit(Reconstructs, ImagesToLatents))
     assert probed(gentrain)["images"] == 297
 
 

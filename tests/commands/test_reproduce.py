@@ -424,6 +424,43 @@ def test_control_c_before_the_first_step_and_after_the_last(
     assert (FOLDER / "result.json").is_file()
 
 
+@pytest.mark.parametrize(
+    "left",
+    [
+        ".config.yaml.4711.partial",
+        "config.yaml",  # empty: the power went before its content was on the disk
+        "reproduce.log",  # the shell's, of the command itself
+        "slurm-12.out",
+    ],
+)
+def test_the_same_command_begins_anew_where_nothing_came_of_the_last(
+    reproduce: Callable[..., Ended], left: str
+) -> None:
+    FOLDER.mkdir(parents=True)
+    for name in (".lock", ".pid"):
+        (FOLDER / name).touch()
+    (FOLDER / "checkpoints").mkdir()
+    content = "" if left == "config.yaml" else "model:"
+    (FOLDER / left).write_text(content)
+    done = reproduce()
+    assert done.status == 0, done.err
+    assert (FOLDER / "result.json").is_file()
+    assert not list(FOLDER.glob(".*.partial"))
+    if left.endswith((".log", ".out")):
+        assert (FOLDER / left).read_text() == content
+
+
+@pytest.mark.parametrize("file", ["thesis.tex", "metrics.jsonl", "checkpoints/last.pt", "samples/a.png"])
+def test_what_is_of_value_is_not_trained_over(reproduce: Callable[..., Ended], file: str) -> None:
+    (FOLDER / file).parent.mkdir(parents=True)
+    (FOLDER / file).write_text("x")
+    done = reproduce()
+    assert done.status == 2
+    assert f"run_dir={FOLDER} is not empty" in done.one_line()
+    assert (FOLDER / file).read_text() == "x"
+    assert not (FOLDER / "config.yaml").exists()
+
+
 def interrupt(*_: Any, **__: Any) -> None:
     raise KeyboardInterrupt
 

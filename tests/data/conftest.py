@@ -25,6 +25,7 @@ def common(tmp_path: Path) -> dict[str, Any]:
         "background": None,
         "stacked": False,
         "held_out": None,
+        "license": None,
     }
 
 

@@ -39,7 +39,7 @@ def load(tmp_path: Path) -> Load:
 
     def call(root: Path, **settings: Any) -> Any:
         usual = {"length": 100, "context": 20, "sample_rate": None, "on_error": "raise", "test_fraction": 0.2}
-        shared = {"cache": str(tmp_path / "cache"), "validation": 0, "split_seed": 0}
+        shared = {"cache": str(tmp_path / "cache"), "validation": 0, "split_seed": 0, "license": None}
         return Audio(root=str(root), **usual | shared | settings).load()
 
     return call
@@ -348,7 +348,7 @@ def test_settings_out_of_range(settings: dict[str, Any], reason: str, tmp_path: 
 def test_without_a_root_a_package_of_recordings_is_named() -> None:
     with pytest.raises(UserError, match="apt install asterisk-core-sounds-en-wav"):
         Audio(root=None, length=1, context=0, sample_rate=None, on_error="raise", test_fraction=0.1,
-              cache=None, validation=0, split_seed=0)  # fmt: skip
+              cache=None, validation=0, split_seed=0, license=None)  # fmt: skip
 
 
 def test_the_prompts(real_data: Path, load: Load) -> None:
@@ -373,7 +373,8 @@ import resource, torch
 from gentrain.data.audio import Audio
 from gentrain.data.batches import Batches
 data = Audio(root={str(root)!r}, length=8192, context=2048, sample_rate=None, on_error="raise",
-             test_fraction=0.1, validation=0.1, split_seed=0, cache={str(tmp_path / "cache")!r}).load()
+             test_fraction=0.1, validation=0.1, split_seed=0, license=None,
+             cache={str(tmp_path / "cache")!r}).load()
 batches = Batches(data, data.train, batch_size=8, seed=0, device=torch.device("cpu"))
 for step in range(50):
     batches.at(step)

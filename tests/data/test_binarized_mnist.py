@@ -34,7 +34,7 @@ def source(root: Path, **more: object) -> BinarizedMNIST:
     settings = {"root": str(root), "cache": str(root / "cache"), "verify": False, "binarize": "larochelle"}
     settings |= {"validation": 3, "split_seed": 0, "flip": False, "crop": 0}
     settings |= {"source": None, "paired": True, "background": None}
-    settings |= {"stacked": False, "held_out": None}
+    settings |= {"stacked": False, "held_out": None, "license": None}
     return BinarizedMNIST(**settings | more)  # type: ignore[arg-type]
 
 

@@ -73,7 +73,7 @@ def load(tmp_path: Path) -> Load:
             "text": "text", "inside": "", "min_count": 1, "facts": {}, "image_size": None, "channels": 3,
             "on_error": "raise", "test_fraction": 0.3, "cache": str(tmp_path / "cache"), "validation": 0,
             "split_seed": 0, "binarize": "none", "flip": False, "crop": 0, "source": None, "paired": True,
-            "background": None, "stacked": False, "held_out": None,
+            "background": None, "stacked": False, "held_out": None, "license": None,
         }  # fmt: skip
         return Captions(root=str(root), **plain | more).load()
 
@@ -287,7 +287,7 @@ def test_words_of_other_data_are_numbered_as_in_training(load: Load) -> None:
 def digits(tmp_path: Path, **settings: Any) -> Data:
     plain = {"root": None, "cache": str(tmp_path), "validation": 100, "split_seed": 0, "binarize": "none"}
     rest = {"flip": False, "crop": 0, "source": None, "paired": True, "background": None}
-    rest |= {"stacked": True, "held_out": None}
+    rest |= {"stacked": True, "held_out": None, "license": None}
     return Digits(**plain | rest | settings).load()
 
 
@@ -351,7 +351,7 @@ def test_the_emoji_have_captions(real_data: Path, load: Load, tmp_path: Path) ->
         "on_error": "raise", "test_fraction": 0.3, "validation": 0, "cache": str(tmp_path),
         "split_seed": 0, "binarize": "none",
         "flip": False, "crop": 0, "source": None, "paired": True, "background": None, "stacked": False,
-        "held_out": ["woman firefighter dark"], "facts": {"gender": ["man", "woman"]},
+        "held_out": ["woman firefighter dark"], "license": None, "facts": {"gender": ["man", "woman"]},
     }  # fmt: skip
     data = Captions(root=str(real_data / "emoji.zip"), **plain).load()
     assert (len(data.train), len(data.test)) == (3160, 486)

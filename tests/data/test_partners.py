@@ -57,7 +57,7 @@ def test_a_partner_is_of_one_image_alone_and_of_its_levels(source: str, top: int
 def digits(tmp_path: Path, **settings: Any) -> Data:
     plain = {"root": None, "cache": str(tmp_path), "validation": 100, "split_seed": 0, "binarize": "none"}
     rest = {"flip": False, "crop": 0, "source": "invert", "paired": True, "background": None}
-    rest |= {"stacked": False, "held_out": None}
+    rest |= {"stacked": False, "held_out": None, "license": None}
     return Digits(**plain | rest | settings).load()
 
 
@@ -96,6 +96,7 @@ def test_backgrounds_are_photographs(tmp_path: Path) -> None:
         "root": str(tmp_path / "images"), "cache": str(tmp_path / "c"), "validation": 0, "split_seed": 0,
         "binarize": "none", "flip": False, "crop": 0, "paired": True, "image_size": None, "channels": 1,
         "on_error": "raise", "test_fraction": 0.1, "split_rule": 2, "stacked": False, "held_out": None,
+        "license": None,
     }  # fmt: skip
     data = Folder(source="background", background=str(tmp_path / "photos"), **plain).load()
     photos = [np.asarray(Image.open(p)).transpose(2, 0, 1) for p in sorted((tmp_path / "photos").iterdir())]

@@ -63,7 +63,7 @@ class Told(ImageSource):
 def told(tmp_path: Path, kind: str, **settings: Any) -> Data:
     plain = {"root": None, "cache": str(tmp_path), "validation": 8, "split_seed": 0, "binarize": "none"}
     served = {"flip": False, "crop": 0, "source": None, "paired": True, "background": None}
-    served |= {"stacked": False, "held_out": None}
+    served |= {"stacked": False, "held_out": None, "license": None}
     return Told(kind=kind, **{**plain, **served, **settings}).load()
 
 
@@ -169,7 +169,7 @@ class Doubled(Told):
 def test_partners_of_a_higher_resolution_are_cropped_in_step(tmp_path: Path) -> None:
     settings = {"root": None, "cache": str(tmp_path), "validation": 0, "split_seed": 0, "binarize": "none"}
     settings |= {"source": None, "paired": True, "background": None}
-    settings |= {"stacked": False, "held_out": None}
+    settings |= {"stacked": False, "held_out": None, "license": None}
     data = Doubled(kind="paired", **settings, flip=True, crop=2).load()
     batch = Batches(data, data.train, batch_size=32, seed=3, device=CPU).at(5)
     assert batch.source is not None
@@ -186,7 +186,7 @@ def test_partners_that_cannot_be_cropped_in_step_are_refused(
     monkeypatch.setattr(Doubled, "times", (2, 3))
     settings = {"root": None, "cache": str(tmp_path), "validation": 0, "split_seed": 0, "binarize": "none"}
     settings |= {"source": None, "paired": True, "background": None}
-    settings |= {"stacked": False, "held_out": None}
+    settings |= {"stacked": False, "held_out": None, "license": None}
     data = Doubled(kind="paired", **settings, flip=True, crop=2).load()
     with pytest.raises(UserError, match=r"dataset\.crop=2: expected partner images of 4x6.*found 8x18"):
         Batches(data, data.train, batch_size=32, seed=3, device=CPU)

@@ -46,7 +46,7 @@ def load(tmp_path: Path) -> Load:
             "a": "A", "b": "B", "direction": "AtoB", "image_size": None, "channels": 3, "on_error": "raise",
             "test_fraction": 0.3, "cache": str(tmp_path / "cache"), "validation": 0, "split_seed": 0,
             "binarize": "none", "flip": False, "crop": 0, "source": None, "paired": True, "background": None,
-            "stacked": False, "held_out": None,
+            "stacked": False, "held_out": None, "license": None,
         }  # fmt: skip
         return kind(root=str(root), **plain | more).load()
 
@@ -181,7 +181,7 @@ def test_the_emoji_are_pairs(real_data: Path, load: Load, tmp_path: Path) -> Non
         "direction": "AtoB", "channels": 3, "on_error": "raise", "test_fraction": 0.3, "validation": 0,
         "cache": str(tmp_path), "split_seed": 0, "binarize": "none", "flip": False, "crop": 0, "source": None,
         "paired": True, "background": None,
-            "stacked": False, "held_out": None,
+            "stacked": False, "held_out": None, "license": None,
     }  # fmt: skip
     data = Pairs(root=str(real_data / "emoji.zip"), **settings, **plain).load()
     assert (len(data.train), len(data.test)) == (3161, 485)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from browser import opened, troubles, violations
+from browser import contrasts, opened, troubles, violations
 from running import quietly_in
 
 from gentrain.cli import main
@@ -124,3 +124,42 @@ def test_axe_finds_what_there_is(browser: Any, pages: Path) -> None:
     )
     found = violations(browser)
     assert [line.partition(",")[0] for line in found] == ["serious: color-contrast", "critical: label"]
+
+
+@pytest.mark.parametrize("name", ["pairs", "single", "report", "compare", "explore", "grid", "taxonomy"])
+def test_text_in_svg_stands_out(browser: Any, pages: Path, name: str) -> None:
+    """In light and in dark, of every state of a page; WCAG 1.4.3 wants 4.5 of text of this size."""
+    page = pages / f"{'quiz' if name in ('pairs', 'single') else name}.html"
+    for dark in (False, True):
+        opened(browser, page, dark=dark)
+        browser.execute_script("document.querySelectorAll('details').forEach((e) => { e.open = true; })")
+        seen = contrasts(browser)
+        for step in steps_of(name, browser):
+            step()
+            seen += contrasts(browser)
+        assert bool(seen) == (name in ("pairs", "single", "report", "compare")), "texts there are"
+        assert [f"{text}: {ratio:.2f}, dark={dark}" for text, ratio in seen if ratio < 4.5] == []
+
+
+def test_the_contrast_of_text_in_svg_is_computed(browser: Any, tmp_path: Path) -> None:
+    """By hand: #767676 on white is 4.54; black that is half clear on white, or under white, is #808080, 3.95."""
+    page = tmp_path / "page.html"
+    page.write_text(
+        """<!doctype html><html lang="en"><title>t</title><style>
+        body { background: #fff } svg { width: 400px } .card { background: #000 }
+        @media (prefers-color-scheme: dark) { body { background: #000 } }</style>
+        <svg viewBox="0 0 400 200">
+        <rect x="0" y="100" width="400" height="50" fill="#000"/>
+        <rect x="0" y="150" width="400" height="50" fill="#000" fill-opacity="0.5"/>
+        <path d="M0 0 H400" stroke="#000" fill="none"/>
+        <text x="9" y="30">black</text><text x="9" y="50" fill="#767676">grey</text>
+        <text x="9" y="70" opacity="0.5">half</text><text x="9" y="130" fill="#fff">boxed</text>
+        <text x="9" y="180" fill="#fff">clear</text><text x="9" y="90" visibility="hidden">unseen</text>
+        <rect x="0" y="0" width="9" height="9" fill="#f00"/></svg>
+        <div class="card"><svg viewBox="0 0 400 50"><text x="9" y="30" fill="#fff">card</text></svg></div>"""
+    )
+    opened(browser, page)
+    expected = {"black": 21.0, "grey": 4.54, "half": 3.95, "boxed": 21.0, "clear": 3.95, "card": 21.0}
+    assert dict(contrasts(browser)) == pytest.approx(expected, abs=0.06)
+    opened(browser, page, dark=True)
+    assert dict(contrasts(browser))["black"] == pytest.approx(1.0)

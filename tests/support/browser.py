@@ -74,6 +74,14 @@ def violations(browser: Any) -> list[str]:
     return [f"{one['impact']}: {one['id']}, {one['help']}: {one['nodes'][0]['html'][:120]}" for one in wrong]
 
 
+def contrasts(browser: Any) -> list[tuple[str, float]]:
+    """(text, contrast with its ground) of every text in an SVG of the open page, which axe does not judge.
+
+    A ratio of luminances from 1 to 21 (WCAG 2.2); text of this size wants 4.5.
+    """
+    return [(text, ratio) for text, ratio in browser.execute_script(_CONTRAST)]
+
+
 #: JavaScript that asks axe-core, and gives what it says.
 _AXE = """
 axe.run({exclude: [["svg[aria-hidden=true]"]]}, {resultTypes: ["violations", "incomplete"]})
@@ -81,6 +89,7 @@ axe.run({exclude: [["svg[aria-hidden=true]"]]}, {resultTypes: ["violations", "in
 """
 #: JavaScript that lists what is wrong with the page.
 _CHECKS = Path(__file__).with_name("troubles.js").read_text()
+_CONTRAST = Path(__file__).with_name("contrast.js").read_text()
 #: Addresses that a browser would fetch by itself.
 _FETCHED = re.compile(
     r"""(?:src|srcset|action)\s*=\s*["'](?!data:)[^"']+|@import[^;]+|<link[^>]+href=["'](?!data:)[^"']+"""

@@ -1,4 +1,4 @@
-"""The GAN: whose parameters, gradients and buffers move, what a step is, what samples are."""
+"""The GAN: whose parameters, gradients and buffers move, what a step is, how it is built."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from gans import ALL, NETWORKS, adam, batch, gan, latch, scaled, updates_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from running import Ended
@@ -17,81 +18,9 @@ from torch.nn import functional as F
 
 from gentrain.api import compose_train
 from gentrain.building import settings_of
-from gentrain.contracts import Batch, DataSpec, HasLikelihood, ImagesToLatents
-from gentrain.models.adversarial.game import COLLAPSED
+from gentrain.contracts import DataSpec, HasLikelihood, ImagesToLatents
 from gentrain.models.adversarial.gan import GAN
 from gentrain.models.adversarial.objectives import OBJECTIVES
-from gentrain.training.distributed import World
-from gentrain.training.ema import EMA
-from gentrain.training.precision import Precision
-from gentrain.training.update import TurnUpdate
-
-DIGITS = DataSpec(shape=(1, 8, 8), levels=17)
-ALL = pytest.mark.parametrize("objective", OBJECTIVES)
-NETWORKS = pytest.mark.parametrize("network", ["dcgan", "mlp"])
-
-
-def gan(spec: DataSpec = DIGITS, **settings: Any) -> GAN:
-    """A small GAN, the same each time."""
-    defaults = {
-        "network": "dcgan",
-        "channels": 4,
-        "dense": 0,
-        "hidden": [12, 10],
-        "latent_dim": 6,
-        "latent": "gaussian",
-        "objective": "nonsaturating",
-        "penalty_weight": 10.0,
-        "n_critic": 1,
-        "augment": [],
-        "r1_weight": 0.0,
-        "r1_every": 16,
-        "norm": "auto",
-        "generator_norm": "auto",
-    }
-    torch.manual_seed(0)
-    return GAN(spec, **defaults | settings)
-
-
-def vivid(model: GAN) -> GAN:
-    """The model with a generator whose images are not all grey."""
-    with torch.no_grad():
-        for p in model.generator.parameters():
-            p.mul_(6)
-    return model
-
-
-def batch(seed: int = 0, n: int = 8, spec: DataSpec = DIGITS) -> Batch:
-    g = torch.Generator().manual_seed(seed)
-    return Batch(torch.randint(0, spec.levels, (n, *spec.shape), generator=g, dtype=torch.uint8))
-
-
-def adam(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    return torch.optim.Adam(parameters, 2e-4, betas=(0.5, 0.999), fused=True)
-
-
-def updates_of(
-    model: GAN,
-    make: Callable[[list[nn.Parameter]], torch.optim.Optimizer] = adam,
-    precision: str = "fp32",
-    accumulate: int = 1,
-) -> list[TurnUpdate]:
-    """One per turn, as a run has them."""
-    updates = []
-    for turn in model.turns():
-        own = {id(p) for p in turn.parameters()}
-        others = [p for p in model.parameters() if id(p) not in own]
-        how = Precision(precision, "cpu")
-        optimizer = make(turn.parameters())
-        updates.append(
-            TurnUpdate(turn, others, optimizer, None, how, World(), accumulate, None, 3, compile=False)
-        )
-    return updates
-
-
-def latch() -> Tensor:
-    return torch.zeros((), dtype=torch.bool)
-
 
 # The turns
 
@@ -132,10 +61,6 @@ def test_buffers_are_the_averages_of_a_players_own_batches() -> None:
     assert norm.num_batches_tracked == 2
     tracked = {m.num_batches_tracked.item() for m in model.generator.modules() if hasattr(m, "running_mean")}
     assert tracked == {1}
-
-
-def scaled(x: Tensor) -> Tensor:
-    return x.float() * (2 / 16) - 1
 
 
 def plain_step(g: nn.Module, d: nn.Module, g_optimizer: Any, d_optimizer: Any, x: Tensor) -> None:
@@ -226,202 +151,6 @@ def test_turns_their_order_and_when_they_are_due() -> None:
         assert [step for step in range(10) if generator.due(step)] == [4, 9]
         assert discriminator.double_backward == (objective == "wgan_gp")
         assert not generator.double_backward
-
-
-# What is logged
-
-
-@ALL
-def test_logged_terms_by_hand(objective: str) -> None:
-    model = gan(objective=objective)
-    x = scaled(batch().x)
-    torch.manual_seed(1)
-    loss, terms = model.discriminator_loss(batch(), 0)
-    torch.manual_seed(1)
-    fake = model.generator(torch.randn(8, 6))
-    squash = torch.sigmoid if objective in ("minimax", "nonsaturating") else torch.nn.Identity()
-    torch.testing.assert_close(terms["d_real"], squash(model.discriminator(x)).mean())
-    torch.testing.assert_close(terms["d_fake"], squash(model.discriminator(fake)).mean())
-    assert set(terms) == {"d_real", "d_fake"} | ({"penalty"} if objective == "wgan_gp" else set())
-    if objective == "wgan_gp":
-        torch.testing.assert_close(loss, terms["d_fake"] - terms["d_real"] + 10 * terms["penalty"])
-    torch.manual_seed(1)
-    _, terms = model.generator_loss(batch(), 0)
-    assert set(terms) == {"diversity"}
-    expected = (fake.var(0, correction=0).sqrt().mean() / x.var(0, correction=0).sqrt().mean()).detach()
-    torch.testing.assert_close(terms["diversity"], expected)
-
-
-def test_diversity_of_images_themselves_is_one_and_of_one_image_zero() -> None:
-    model = gan()
-    real = batch(n=64)
-
-    class Fixed(nn.Module):
-        def __init__(self, images: Tensor) -> None:
-            super().__init__()
-            self.images, self.weight = images, nn.Parameter(torch.zeros(()))
-
-        def forward(self, z: Tensor) -> Tensor:
-            return self.images[: len(z)] + self.weight
-
-    for images, expected in ((scaled(real.x), 1.0), (scaled(real.x[:1]).expand(64, -1, -1, -1), 0.0)):
-        model.generator = Fixed(images)
-        assert model.generator_loss(real, 0)[1]["diversity"].item() == pytest.approx(expected, abs=1e-6)
-    two = scaled(real.x[:2]).repeat(32, 1, 1, 1)  # what the limit is chosen against
-    model.generator = Fixed(two)
-    assert model.generator_loss(real, 0)[1]["diversity"] > 2 * COLLAPSED
-
-
-def test_examining_gives_the_diversity_of_samples_and_nothing_where_images_are_alike() -> None:
-    model = gan().eval()
-    real = batch(n=64)
-    torch.manual_seed(1)
-    expected = (
-        scaled(model.sample(64)).std(0, correction=0).mean() / scaled(real.x).std(0, correction=0).mean()
-    )
-    torch.manual_seed(1)
-    assert model.examine(real) == {"diversity": expected}
-    assert model.examine(batch(n=1)) == {}
-
-
-def figures(d_real: float = 0.6, d_fake: float = 0.4, diversity: float = 0.9) -> dict[str, float]:
-    return {
-        "loss/discriminator/d_real": d_real,
-        "loss/discriminator/d_fake": d_fake,
-        "loss/generator/diversity": diversity,
-    }
-
-
-@pytest.mark.parametrize(
-    ("objective", "won", "fine"),
-    [
-        ("minimax", (0.995, 0.005), [(0.98, 0.005), (0.995, 0.02)]),
-        ("nonsaturating", (0.995, 0.005), [(0.98, 0.005), (0.995, 0.02)]),
-        ("lsgan", (0.995, 0.005), [(0.98, 0.005), (0.995, 0.02)]),
-        ("hinge", (1.6, -1.6), [(1.0, -1.6), (1.6, -1.0)]),
-    ],
-)
-def test_a_discriminator_that_has_won_is_warned_of(
-    objective: str, won: tuple[float, float], fine: list[tuple[float, float]]
-) -> None:
-    model = gan(objective=objective)
-    (warning,) = model.warnings(figures(*won))
-    assert "optim.discriminator.lr" in warning
-    assert "model.objective=wgan_gp" in warning
-    assert "\n" not in warning
-    for d_real, d_fake in fine:
-        assert model.warnings(figures(d_real, d_fake)) == []
-
-
-def test_a_collapsed_generator_is_warned_of() -> None:
-    """One whose samples were diverse; at the start no generator's are."""
-    model = gan()
-    for start in (0.02, math.nan, 0.2, 0.49, 0.2):
-        assert model.warnings(figures(diversity=start)) == []
-    for healthy in (0.6, 1.1 * COLLAPSED):
-        assert model.warnings(figures(diversity=healthy)) == []
-    (warning,) = model.warnings(figures(diversity=0.9 * COLLAPSED))
-    assert "collapsed" in warning
-    assert "optim.generator.lr" in warning
-    assert model.warnings(figures(diversity=0.01)) == [warning], "the same line, which is shown once"
-    assert len(model.warnings(figures(0.999, 0.001, 0.01))) == 2
-
-
-def test_no_warning_without_reason() -> None:
-    """Nor without the generator's turn (n_critic), with one image a batch, or for a critic without bound."""
-    assert gan().warnings({}) == []
-    assert gan().warnings({"loss/discriminator/d_real": 0.5, "loss/discriminator/d_fake": 0.5}) == []
-    assert gan().warnings(figures(math.nan, math.nan, math.nan)) == []
-    assert gan(objective="wgan_gp").warnings(figures(100.0, -100.0)) == []
-    assert gan().generator_loss(batch(n=2), 0)[1]["diversity"].isfinite()
-
-
-# Samples
-
-
-@NETWORKS
-@pytest.mark.parametrize("levels", [2, 17, 256])
-def test_samples_are_the_nearest_levels(network: str, levels: int) -> None:
-    spec = DataSpec(shape=(3, 8, 12), levels=levels)
-    model = vivid(gan(spec, network=network))
-    z = torch.randn(50, 6)
-    images = model.latents_to_images(z)
-    assert images.shape == (50, 3, 8, 12)
-    assert images.dtype == torch.uint8
-    y = model.eval().generator(z)
-    # Each level's own value under the discriminator's scaling is what it is drawn from.
-    distance = (model.scaled(images) - y).abs().max().item()
-    assert distance <= 1 / (levels - 1) + 1e-6
-    assert images.max() <= levels - 1
-    assert model.sample(0).shape == (0, 3, 8, 12)
-
-
-def test_both_ends_of_the_range_meet_the_data() -> None:
-    model = gan()
-    x = torch.tensor([0, 16], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 1, 8, 8)
-    assert model.scaled(x).unique().tolist() == [-1.0, 1.0]
-    model.generator = nn.Sequential(nn.Linear(6, 64), nn.Hardtanh(), nn.Unflatten(1, (1, 8, 8)))
-    with torch.no_grad():
-        model.generator[0].bias.fill_(100.0)
-        assert model.latents_to_images(torch.zeros(1, 6)).unique().tolist() == [16]
-        model.generator[0].bias.fill_(-100.0)
-        assert model.latents_to_images(torch.zeros(1, 6)).unique().tolist() == [0]
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_sampling_uses_the_running_statistics_and_keeps_them(training: bool) -> None:
-    """An image depends on its own z alone, whatever else is in the batch."""
-    model = vivid(gan())
-    for step in range(5):
-        model.generator_loss(batch(step), step)
-    model.train(training)
-    before = copy.deepcopy(model.state_dict())
-    z = 3 * torch.randn(20, 6)
-    images = model.latents_to_images(z)
-    alone = torch.cat([model.latents_to_images(one) for one in z.split(1)])
-    assert torch.equal(images, alone)
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert model.training is training
-    assert all(m.training is training for m in model.modules())
-    for m in model.generator.modules():
-        if isinstance(m, nn.BatchNorm2d):
-            m.running_mean.add_(3.0)
-    assert not torch.equal(images, model.latents_to_images(z))
-
-
-def test_the_average_model_samples_with_the_generators_statistics() -> None:
-    model = gan()
-    ema = EMA(model, 0.9)
-    _, update = updates_of(model, lambda p: torch.optim.SGD(p, 0.1))
-    for step in range(4):
-        moved = update(batch(step), step, latch())
-        ema.update(update.parameters, update.turn.nets, ema.rate(step), moved)
-    for name, buffer in ema.model.generator.named_buffers():
-        assert torch.equal(buffer, dict(model.generator.named_buffers())[name])
-        assert "num" in name or buffer.std() > 0
-    by_hand = copy.deepcopy(model)
-    by_hand.load_state_dict(ema.model.state_dict())
-    by_hand.eval()
-    z = torch.randn(10, 6)
-    expected = ((by_hand.generator(z) + 1) * 8).round().to(torch.uint8)
-    assert torch.equal(ema.model.latents_to_images(z), expected)
-
-
-@pytest.mark.parametrize("latent", ["gaussian", "uniform"])
-def test_latents_follow_the_prior_times_the_temperature(latent: str) -> None:
-    model = gan(latent=latent)
-    assert model.latent_prior == latent
-    assert model.latent_dim == 6
-    for temperature in (0.5, 1.0, 2.0):
-        seen: list[Tensor] = []
-        hook = model.generator.register_forward_hook(lambda _m, inputs, _o, seen=seen: seen.append(inputs[0]))
-        model.sample(4000, temperature=temperature)
-        hook.remove()
-        z = seen[-1] / temperature  # after two that were measured
-        assert z.mean().item() == pytest.approx(0, abs=0.04)
-        assert z.std().item() == pytest.approx(1.0 if latent == "gaussian" else 3**-0.5, rel=0.03)
-        assert (z.abs().max() > 3) == (latent == "gaussian")
-        assert z.abs().max() <= 1 or latent == "gaussian"
 
 
 # Construction
