@@ -93,6 +93,8 @@ def test_what_is_measured_is_kept(
     assert found["values"]["above"] == sorted(found["values"]["above"])
     assert len(found["values"]["above"]) == 10
     assert found["unseen_captions"] <= 12 < found["seen_captions"]
+    assert found["unseen_all_captions"] == found["unseen_captions"]
+    assert f"right of 60 of {found['seen_captions']} captions" in done.out
     assert "judge   below: classifier" in done.out
 
 
