@@ -72,8 +72,9 @@ def measure(loaded: Loaded, config: DictConfig) -> Measured:
             column = slice(None) if name == "all" else slice(i, i + 1)
             found = agreement(wanted[:, column], seen[:, column], caption)
             lines.append(
-                f"        {name:10}{found.accuracy:.4f}{spread(found.stderr, 4)} right of {found.images:,} of "
-                f"{found.captions:,} captions, {found.shuffled:.4f} with captions shuffled, {found.score:+.4f}"
+                f"        {name:10}{found.accuracy:.4f}{spread(found.stderr, 4)} right of {found.images:,} "
+                f"of {found.captions:,} captions, {found.shuffled:.4f} with captions shuffled, "
+                f"{found.score:+.4f}"
             )
             figures |= {f"{whose}_{name}": found.accuracy, f"{whose}_{name}_stderr": found.stderr}
             figures |= {f"{whose}_{name}_shuffled": found.shuffled, f"{whose}_{name}_images": found.images}
