@@ -3,8 +3,8 @@
 Accuracy alone flatters where most captions say the same. Beside it stands the accuracy against shuffled
 captions: its mean over all ways to give the images one another's, which has a closed form.
 
-Images of one caption are right or wrong together more than images of two. The standard error is therefore that
-of captions: the mean within each first, then the spread between them.
+Images of one caption are right or wrong together more than images of two. The standard error is therefore
+that of captions: the mean within each first, then the spread between them.
 
 [1] Cochran 1977, "Sampling Techniques", third edition, section 3.12 (ratio to size of clusters).
 """
@@ -79,7 +79,6 @@ def _over_groups(values: Tensor, group: Tensor) -> tuple[int, float]:
     groups = len(sizes)
     if groups < 2:
         return groups, math.nan
-    away = torch.zeros(groups, dtype=torch.float64).index_add_(
-        0, number.cpu(), (values - values.mean()).cpu()
-    )
+    away = torch.zeros(groups, dtype=torch.float64, device=values.device)
+    away.index_add_(0, number, values - values.mean())
     return groups, math.sqrt(groups / (groups - 1) * float(away.square().sum())) / len(values)
