@@ -58,6 +58,9 @@ class EvalConfig(CheckpointConfig):
     # A list of likelihood, reconstruction, classifier, probe, neighbour, frechet, kid, prdc, labels, codes.
     # None: the likelihood, where the model has one.
     metrics: Any = None
+    # Another checkpoint, which the figures of translation are to stand beside: the L1 distance alone, say.
+    # None: none.
+    beside: Optional[str] = knob(None, path=True)
     # Samples to draw, for metrics that look at samples.
     n: int = knob(10_000, at_least=1)
     # What frechet, kid and prdc see of images: classifier, a small network of ours, trained on the labels;
