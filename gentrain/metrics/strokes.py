@@ -1,7 +1,7 @@
 """How strokes stand: their slant and thickness, and how far another image's are from them.
 
-A label says which digit it is, not how it is written. Of a translation that keeps the label, these say whether
-it is still this digit, or another of its kind.
+A label says which digit it is, not how it is written. Of a translation that keeps the label, these say
+whether it is still this digit, or another of its kind.
 
 [1] Castro, Tan, Kainz, Konukoglu & Glocker 2019, "Morpho-MNIST: Quantitative Assessment and Diagnostics for
     Representation Learning", JMLR 20(178): digits by slant (of moments, as here) and thickness (along the

@@ -31,10 +31,10 @@ _XYZ = torch.tensor(
 class Translation:
     """Means over images, and their standard errors, of what `measures` has; pixels are 0 to 1.
 
-    images: how many; of: {whose: {figure: mean}}, whose being "translation", "beside", of another model's, and,
-    where shapes agree, "source", the source taken for its own translation, and "truth", of what needs no other
-    image; stderr: likewise; shares: {(figure, whose): (mean of translations over mean of these, its standard
-    error)}.
+    images: how many; of: {whose: {figure: mean}}, whose being "translation", "beside", another model's, and,
+    where shapes agree, "source", the source taken for its own translation, and "truth", of what needs no
+    other image; stderr: likewise; shares: {(figure, whose): (mean of translations over mean of these, its
+    standard error)}.
     """
 
     images: int

@@ -129,7 +129,7 @@ NOT_BESIDE = {
     "another domain": (["beside=other"], "dataset.source=outline, the model that is measured with invert"),
     "another size": (
         ["beside=large"],
-        "expected a model from 1x8x8 to 1x8x8 pixels of 17 levels, as the one",
+        "expected one from 1x8x8 to 1x8x8 pixels of 17 levels, as",
     ),
     "no metric for it": (["beside=alone", "metrics=[likelihood]"], "has no likelihood"),
     "a metric of one": (["beside=mlp", "metrics=[reconstruction]", "ckpt=mlp"], "only metrics=[translation]"),

@@ -97,7 +97,7 @@ def test_without_a_truth_labels_say_nothing_and_without_labels_there_is_no_class
 
 
 def test_another_model_stands_beside() -> None:
-    """The one sees all labels, the other exchanges two of three: by as much it is better, with a paired error."""
+    """One keeps all labels, the other exchanges two of three: it is better by as much, the error paired."""
     watch, real = watching(), batch()
     assert real.label is not None
     other = images(torch.tensor([0, 2, 1])[real.label], 90)
@@ -121,7 +121,7 @@ def strokes(lean: Tensor, wide: Tensor) -> Tensor:
 
 
 def test_strokes_that_stand_as_they_did_and_strokes_of_other_images() -> None:
-    """A copy has no error; the images of others have that of chance; a negative source has the same strokes."""
+    """A copy has no error, images of others have that of chance; a negative has the same strokes."""
     lean, wide = torch.linspace(-0.5, 0.5, COUNT), 1 + 4 * torch.rand(COUNT)
     x = strokes(lean, wide)
     real = Batch(x=x, label=torch.arange(COUNT) % 3, source=255 - x)

@@ -39,9 +39,7 @@ def another(loaded: Loaded, config: DictConfig, metrics: Sequence[Metric]) -> Lo
         raise UserError(f"beside={place}: {other.config.names.model} {lack}")
     ours, theirs = (_shapes(part.model.spec) for part in (loaded, other))
     if ours != theirs:
-        raise UserError(
-            f"beside={place}: expected a model {ours}, as the one that is measured, found {theirs}"
-        )
+        raise UserError(f"beside={place}: expected one {ours}, as the model that is measured, found {theirs}")
     _check_data(loaded, other, place)
     return other
 

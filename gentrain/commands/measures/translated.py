@@ -1,4 +1,4 @@
-"""What is seen in translations: their sources' labels, how near they are to the other domain, their strokes."""
+"""What is seen in translations: labels of their sources, distance to the other domain, how strokes stand."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Watching:
             self.labels.append(batch.label.cpu())
 
     def _look(self, images: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """(features [B, D], labels int64 [B]) of images, by one look of the classifier where it gives both."""
+        """(features [B, D], labels int64 [B]) of images; one look of the classifier where it gives both."""
         net = None if self.see is None else self.see.net
         if self.judge is not None and isinstance(net, ClassifierFeatures):
             return features_of(net.classifier, [images])

@@ -88,7 +88,8 @@ class Pix2Pix(Game, Translates):
         if spec.source_shape[1:] != spec.shape[1:]:
             size, other = ("x".join(map(str, shape[1:])) for shape in (spec.shape, spec.source_shape))
             raise ValueError(
-                f"partners of {size} pixels have to be of that size too, found {other}; take another dataset.source"
+                f"partners of {size} pixels have to be of that size too, found {other}; take another "
+                "dataset.source"
             )
         if self.objective.penalised:
             raise ValueError("model.objective=wgan_gp has a penalty, which patches of pairs do not take")
