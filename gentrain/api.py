@@ -31,7 +31,10 @@ from gentrain.trust import admit
 
 @dataclass
 class Loaded:
-    """A trained model with what its checkpoint says of it, and its data once they have been opened."""
+    """A trained model with what its checkpoint says of it, and its data once they have been opened.
+
+    beside: another model, whose figures stand beside those of this one.
+    """
 
     model: GenerativeModel
     config: DictConfig
@@ -40,6 +43,7 @@ class Loaded:
     state: dict[str, Any]
     data: Data | None = None
     change: Change | None = None
+    beside: Loaded | None = None
 
     @property
     def run(self) -> Run | None:

@@ -29,9 +29,9 @@ CHOICES = dict.fromkeys(("--cfg", "-c"), ("job", "hydra", "all")) | dict.fromkey
 
 
 #: Sections, and single keys, that may be added without `+`: what fits is known only when their objects are
-#: built, of the data set of a run that is resumed, say.
+#: built, of the data set of a run that is resumed, say, or names are the user's own.
 OPEN_SECTIONS = ("schedule",)
-OPEN_KEYS = ("dataset.verify",)
+OPEN_KEYS = ("dataset.verify", "dataset.facts")
 
 
 def split_options(verb: str, rest: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -95,7 +95,7 @@ def prepared(arg: str, paths: Collection[str], sweep: bool) -> str:
     if not match:
         return arg
     plus, key, value = match.groups()
-    if key.partition(".")[0] in OPEN_SECTIONS or key in OPEN_KEYS:
+    if key.partition(".")[0] in OPEN_SECTIONS or ".".join(key.split(".")[:2]) in OPEN_KEYS:
         return f"++{key}={value}"
     if key == "caption" or (key == "label" and not re.fullmatch(r"[\x20-\x7e]*", value)):
         return f"{plus}{key}={quote(value)}"  # a name that Hydra's parser may not know how to read

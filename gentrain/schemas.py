@@ -55,9 +55,12 @@ class EvalConfig(CheckpointConfig):
     batch_size: int = knob(100, at_least=1)
     # Only the first so many images. None: all.
     limit: Optional[int] = knob(None, at_least=1)
-    # A list of likelihood, reconstruction, classifier, probe, neighbour, frechet, kid, prdc, labels, codes.
-    # None: the likelihood, where the model has one.
+    # A list of likelihood, reconstruction, classifier, probe, translation, neighbour, frechet, kid, prdc,
+    # labels, captions, codes, crossing. None: the likelihood, where the model has one.
     metrics: Any = None
+    # For translation: another checkpoint, whose figures are to stand beside, of the same images; Pix2Pix by
+    # its L1 distance alone, say. None: none.
+    beside: Optional[str] = knob(None, path=True)
     # Samples to draw, for metrics that look at samples.
     n: int = knob(10_000, at_least=1)
     # What frechet, kid and prdc see of images: classifier, a small network of ours, trained on the labels;

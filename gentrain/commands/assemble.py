@@ -146,7 +146,7 @@ def build_updates(
     names = [turn.name for turn in turns if turn.shares is None]
     for section in ("optim", "schedule"):
         for name in config[section]:
-            if name not in names:
+            if name not in names and name not in model.idle_turns:
                 hint = did_you_mean(str(name), names).replace("mean ", f"mean {section}.")
                 raise UserError(f"unknown key {section}.{name}: the model's turns: {', '.join(names)}{hint}")
     updates: list[TurnUpdate] = []

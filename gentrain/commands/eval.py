@@ -14,6 +14,7 @@ from gentrain import __version__
 from gentrain.api import Loaded
 from gentrain.commands.asked import Asked
 from gentrain.commands.measures import METRICS, chosen
+from gentrain.commands.measures.beside import another
 from gentrain.commands.next import ckpt_argument, next_command
 from gentrain.commands.trained import device_of, open_model
 from gentrain.config import conform
@@ -27,13 +28,15 @@ def run(asked: Asked) -> None:
     """Measure and print; write each metric's figures beside the checkpoint's run.
 
     Raises:
-        UserError: a metric that does not exist or that the model cannot have, missing data.
+        UserError: a metric that does not exist or that the model cannot have, another model that does not
+            compare, missing data.
         Fault: a log-likelihood that is not finite, or a full disk.
     """
     config = asked.config
     config = conform(EvalConfig, config)
     loaded = open_model(config)
     names = chosen(loaded, config.metrics)
+    loaded.beside = another(loaded, config, [METRICS[name] for name in names])
     print(f"model   {loaded.config.names.model} on {loaded.config.names.dataset}, step {loaded.step}")
     for name in names:
         measure(name, loaded, config)

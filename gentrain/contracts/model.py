@@ -122,6 +122,11 @@ class GenerativeModel(nn.Module, ABC):
         return [Turn("main", [self], self.loss)]
 
     @property
+    def idle_turns(self) -> tuple[str, ...]:
+        """Names of turns that its settings leave out: their optimiser and schedule may stay in the config."""
+        return ()
+
+    @property
     def merit(self) -> Merit | None:
         """What "best" means: by default the loss of the only turn; nothing for players against each other."""
         return "loss" if len(self.turns()) == 1 else None

@@ -70,6 +70,13 @@ class Pairs(TwoDomains):
 
     def _side_by_side(self, archive: Archive, writer: Writer) -> DataSpec:
         layout = arrange(archive)
+        if layout.classes:  # two domains of other names, whose images would be cut in halves
+            a, b = (*sorted(layout.classes), "FOLDER")[:2]
+            raise UserError(
+                f"{archive.typed} has images in {a}/, and no folder called {self.names[0]} or "
+                f"{self.names[1]}; say what those of the domains are called: dataset.a={a} dataset.b={b}; "
+                "pairs side by side in one file lie at the top, or in train/ and test/ themselves"
+            )
         splits = {split: [f for f in files if is_image(f.name)] for split, files in layout.splits.items()}
         if "test" not in splits:
             files = splits["train"]

@@ -74,24 +74,6 @@ def information_of_number(drawn: Tensor, means: Tensor) -> float:
     return math.log(2) - math.log(2 * math.pi * math.e * max(variance, 1e-300)) / 2
 
 
-def slant(images: Tensor) -> Tensor:
-    """[B, C, H, W] -> how far ink moves to the right per line upwards, by moments of its places: [B]."""
-    ink = images.double().sum(1) + 1e-12
-    height, width = ink.shape[1:]
-    y = torch.arange(height, dtype=torch.float64, device=ink.device)[:, None]
-    x = torch.arange(width, dtype=torch.float64, device=ink.device)
-    total = ink.sum((1, 2), keepdim=True)
-    dx, dy = (part - (ink * part).sum((1, 2), keepdim=True) / total for part in (x, y))
-    return -(ink * dx * dy).sum((1, 2)) / (ink * dy * dy).sum((1, 2))
-
-
-def thickness(images: Tensor) -> Tensor:
-    """[B, C, H, W] -> ink over the length of its edges, about half the width of strokes in pixels: [B]."""
-    ink = images.double().sum(1)
-    edges = sum((ink.diff(dim=dim).abs().sum((1, 2)) for dim in (1, 2)), ink.new_zeros(len(ink)))
-    return ink.sum((1, 2)) / edges.clamp_min(1e-12)
-
-
 def rank_correlation(a: Tensor, b: Tensor) -> float:
     """Spearman's, of two [N]; equal values share a rank, and values that are all one have no order: 0."""
     from scipy.stats import rankdata

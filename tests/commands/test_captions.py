@@ -93,6 +93,8 @@ def test_what_is_measured_is_kept(
     assert found["values"]["above"] == sorted(found["values"]["above"])
     assert len(found["values"]["above"]) == 10
     assert found["unseen_captions"] <= 12 < found["seen_captions"]
+    assert found["unseen_all_captions"] == found["unseen_captions"]
+    assert f"right of 60 of {found['seen_captions']} captions" in done.out
     assert "judge   below: classifier" in done.out
 
 
@@ -150,6 +152,7 @@ def test_from_a_shell(tmp_path: Path) -> None:
         Image.fromarray(shade).save(tmp_path / "album" / f"{i}.png")
         (tmp_path / "album" / f"{i}.txt").write_text(f"a {'dark' if i < 10 else 'light'} square\nno {i}\n")
     args = ["train", *MODELS["text_gan"][:4], "dataset=captions", "dataset.root=album", "dataset.cache=cache"]
+    args += ["dataset.facts={shade:[dark,light]}", "dataset.facts.number='no (.+)'"]
     args += ["train.steps=3", "train.batch_size=4", "run_dir=run"]
     done = run_process(*args, cwd=tmp_path)
     assert done.status == 0, done.err
@@ -157,6 +160,8 @@ def test_from_a_shell(tmp_path: Path) -> None:
     assert '.png "a dark square"' in done.out
     drawn = run_process("sample", "ckpt=run", "caption=a light square", "n=2", "out=x.png", cwd=tmp_path)
     assert drawn.status == 0, drawn.err
+    facts = package.api.load_checkpoint(tmp_path / "run").config.dataset.facts
+    assert facts == {"shade": ["dark", "light"], "number": "no (.+)"}, "named without a plus"
     (tmp_path / "album" / "3.txt").unlink()
     ended = run_process(*args[:-1], "run_dir=other", cwd=tmp_path)
     assert ended.status == 2

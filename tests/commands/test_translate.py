@@ -29,6 +29,8 @@ def translators_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("translators")
     with quietly_in(place):
         assert main(["train", "model=pix2pix", *SMALL, *LITTLE, "train.sample_every=4", "run_dir=pairs"]) == 0
+        alone = ["model.adversarial=false", "model.noise=false", "run_dir=alone"]
+        assert main(["train", "model=pix2pix", *SMALL, *LITTLE, *alone]) == 0
         halves = [
             "schedule.generator.constant=2",
             "schedule.discriminator.constant=2",
@@ -94,6 +96,73 @@ def test_the_metric_stands_beside_copying(translators: Path, gentrain: Callable[
     assert "frechet" in done.out
 
 
+def test_another_model_stands_beside(translators: Path, gentrain: Callable[..., Ended]) -> None:
+    """Of the same images, in the same lines; the figures of the model itself are those that it has alone."""
+    plain = gentrain("eval", "ckpt=pairs", "metrics=[translation]", "limit=40")
+    assert plain.status == 0, plain.err
+    done = gentrain("eval", "ckpt=pairs", "metrics=[translation]", "limit=40", "beside=alone")
+    assert done.status == 0, done.err
+    alone, both = (
+        json.loads(Path(f"pairs/eval_translation_test_first_40{part}.json").read_text())
+        for part in ("", "-2")
+    )
+    assert {key: value for key, value in both.items() if key in alone} == alone
+    other = gentrain("eval", "ckpt=alone", "metrics=[translation]", "limit=40")
+    assert other.status == 0, other.err
+    theirs = json.loads(Path("alone/eval_translation_test_first_40.json").read_text())
+    for name in ("psnr", "l1_source", "label_accuracy", "slant_error", "frechet_train"):
+        assert name in alone
+    for name in ("l1", "ssim", "alike", "label_accuracy", "thickness_error"):
+        assert both[f"{name}_beside"] == theirs[name], "what it has where it is measured itself"
+    assert both["l1_of_beside"] == pytest.approx(both["l1"] / both["l1_beside"])
+    assert both["frechet_of_beside"] == pytest.approx(both["frechet"] / both["frechet_beside"])
+    assert both["beside"] == {"checkpoint": "alone/checkpoints/last.pt", "step": 4}
+    assert "beside  pix2pix on digits, step 4, alone/checkpoints/last.pt" in done.out
+    assert f"{both['l1_beside']:.4f}" in next(line for line in done.out.splitlines() if " l1 " in line)
+    cycle = gentrain("eval", "ckpt=cycle", "metrics=[translation]", "limit=20", "beside=pairs")
+    assert cycle.status == 0, "of the same domains, though one was trained without pairs"
+
+
+NOT_BESIDE = {
+    "nothing there": (["beside=nowhere"], "beside=nowhere: no "),
+    "no translator": (["beside=mlp"], "beside=mlp: vae_mlp has no translations"),
+    "another domain": (["beside=other"], "dataset.source=outline, the model that is measured with invert"),
+    "another size": (
+        ["beside=large"],
+        "expected one from 1x8x8 to 1x8x8 pixels of 17 levels, as",
+    ),
+    "no metric for it": (["beside=alone", "metrics=[likelihood]"], "has no likelihood"),
+    "a metric of one": (["beside=mlp", "metrics=[reconstruction]", "ckpt=mlp"], "only metrics=[translation]"),
+}
+
+
+@pytest.fixture
+def others(translators: Path, gentrain: Callable[..., Ended]) -> None:
+    """What cannot stand beside: another kind of model, of other domains, of larger images."""
+    few = ["train.steps=1", "train.batch_size=8", "train.sample_count=1"]
+    Path("ab").mkdir()
+    for i in range(12):
+        Image.fromarray(np.full((16, 32), 20 * i, np.uint8)).save(f"ab/{i}.png")
+    for args in (
+        ["model=vae_mlp", "model.hidden=[4]", "dataset=digits", "run_dir=mlp"],
+        ["model=pix2pix", *SMALL, "dataset=digits", "dataset.source=outline", "run_dir=other"],
+        ["model=pix2pix", *SMALL, "dataset=pairs", "dataset.root=ab", "dataset.channels=1", "run_dir=large"],
+    ):
+        done = gentrain("train", *args, *few)
+        assert done.status == 0, done.err
+
+
+def test_what_does_not_compare_gets_one_line(others: None, gentrain: Callable[..., Ended]) -> None:
+    """And nothing is measured before: no figure is written."""
+    for why, (more, reason) in NOT_BESIDE.items():
+        asked = {"ckpt": "ckpt=pairs", "metrics": "metrics=[translation]"}
+        asked |= {word.partition("=")[0]: word for word in more}
+        done = gentrain("eval", *asked.values(), "limit=20")
+        assert done.status == 2, why
+        assert reason in done.one_line(), why
+    assert not list(Path().glob("*/eval_*.json"))
+
+
 MISTAKES = {
     "one way": (["translate", "ckpt=pairs", "direction=BtoA"], "pix2pix was trained AtoB and goes one way"),
     "a direction": (["translate", "ckpt=cycle", "direction=up"], "direction"),
@@ -102,6 +171,10 @@ MISTAKES = {
     "no translator": (["translate", "ckpt=mlp"], "translate: vae_mlp cannot do this"),
     "no samples": (["sample", "ckpt=pairs"], "it translates images: gentrain translate"),
     "no likelihood": (["eval", "ckpt=pairs"], "metrics=[translation]"),
+    "unpaired": (
+        ["train", "model=pix2pix", *LITTLE, "dataset.paired=false"],
+        "its two domains are not paired; take dataset=pairs",
+    ),
     "no partners": (["train", "model=pix2pix", "dataset=digits"], "its images have no partners"),
     "no root": (["train", "model=cyclegan", "dataset=domains"], "dataset=domains needs dataset.root=PATH"),
 }

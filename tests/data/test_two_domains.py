@@ -136,6 +136,12 @@ REFUSED: dict[str, tuple[type[TwoDomains], dict[str, bytes], dict[str, Any], str
     "beside the folders": (Pairs, GOOD | {"x.png": png(1)}, {}, r"x\.png lies beside the folders of the"),
     "one domain": (Unpaired, {f"A/{i}.png": png(i) for i in range(4)}, {}, "no image of domain B in train"),
     "no domain": (Unpaired, {f"{i}.png": png(i) for i in range(4)}, {}, "no folders of two domains called A"),
+    "folders of other names": (
+        Pairs,
+        both(6, "horse", "zebra"),
+        {},
+        r"no folder called A or B; say what those of the domains are called: dataset.a=horse dataset.b=zebra",
+    ),
     "not two side by side": (
         Pairs,
         {f"{i}.png": png(i, (5, 3)) for i in range(4)},

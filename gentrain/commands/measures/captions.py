@@ -63,20 +63,22 @@ def measure(loaded: Loaded, config: DictConfig) -> Measured:
                 for text in words
             ]
         )
-        different = len(np.unique(captions, axis=0))
+        caption = torch.from_numpy(np.unique(captions, axis=0, return_inverse=True)[1].reshape(-1))
+        different = int(caption.max()) + 1
         lines.append(f"captions {whose}: {len(y):,} samples of {different:,} {_WHOSE[whose]}")
         figures[f"{whose}_captions"] = different
         every = [*told, *(["all"] if len(told) > 1 else [])]
         for i, name in enumerate(every):
             column = slice(None) if name == "all" else slice(i, i + 1)
-            found = agreement(wanted[:, column], seen[:, column])
+            found = agreement(wanted[:, column], seen[:, column], caption)
             lines.append(
-                f"        {name:10}{found.accuracy:.4f}{spread(found.stderr, 4)} right of {found.images:,}, "
-                f"{found.shuffled:.4f} with captions shuffled, {found.score:+.4f}"
+                f"        {name:10}{found.accuracy:.4f}{spread(found.stderr, 4)} right of {found.images:,} "
+                f"of {found.captions:,} captions, {found.shuffled:.4f} with captions shuffled, "
+                f"{found.score:+.4f}"
             )
             figures |= {f"{whose}_{name}": found.accuracy, f"{whose}_{name}_stderr": found.stderr}
             figures |= {f"{whose}_{name}_shuffled": found.shuffled, f"{whose}_{name}_images": found.images}
-            figures[f"{whose}_{name}_score"] = found.score
+            figures |= {f"{whose}_{name}_score": found.score, f"{whose}_{name}_captions": found.captions}
     for name, (judge, which) in judges.items():
         lines.append(
             f"judge   {name}: classifier {which}, {judge.accuracy:.2%} of {judge.test_images:,} test images "
@@ -174,7 +176,7 @@ METRIC = Metric(
     given="caption",
     means={
         "seen_all": "Share of samples that have all that their caption says, of captions of the training "
-        "images; seen_all_shuffled is what chance would have.",
+        "images; seen_all_shuffled is what chance would have; its standard error is over captions.",
         "unseen_all": "The same of captions that were never trained on.",
     },
 )

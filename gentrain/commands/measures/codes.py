@@ -14,6 +14,7 @@ from gentrain.commands.measures.frame import Measured, Metric, subject
 from gentrain.commands.trained import batches_of, device_of, label_names, open_data, split_of
 from gentrain.contracts import Code, HasCodes
 from gentrain.metrics import codes
+from gentrain.metrics.strokes import LOOKS
 
 #: Draws at once.
 _CHUNK = 500
@@ -70,7 +71,7 @@ def drawn(model: HasCodes, n: int) -> tuple[Tensor, dict[str, Tensor], dict[str,
         x = model.latents_to_images(z)
         latents.append(z.cpu())
         answers.append({name: part.cpu() for name, part in model.codes_of(x).items()})
-        looks.append({"slant": codes.slant(x).cpu(), "thickness": codes.thickness(x).cpu()})
+        looks.append({name: look(x).cpu() for name, look in LOOKS.items()})
     joined = [
         {key: torch.cat([part[key] for part in parts]) for key in parts[0]} for parts in (answers, looks)
     ]

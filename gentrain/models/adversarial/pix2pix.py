@@ -75,14 +75,22 @@ class Pix2Pix(Game, Translates):
         check_weight("l1_weight", l1_weight)
         if not 0 <= dropout < 1:
             raise ValueError(f"model.dropout must be at least 0 and below 1, found {dropout}")
-        if spec.source_shape is None or not spec.paired:
+        if spec.source_shape is not None and not spec.paired:
+            raise ValueError(
+                "dataset: its two domains are not paired; take dataset=pairs (of images with dataset.source= "
+                "dataset.paired=true), or model=cyclegan"
+            )
+        if spec.source_shape is None:
             raise ValueError(
                 "dataset: its images have no partners to be made from; take dataset=pairs, or make them: "
                 "dataset.source=grey"
             )
         if spec.source_shape[1:] != spec.shape[1:]:
             size, other = ("x".join(map(str, shape[1:])) for shape in (spec.shape, spec.source_shape))
-            raise ValueError(f"partners of {size} pixels have to be of that size too, found {other}")
+            raise ValueError(
+                f"partners of {size} pixels have to be of that size too, found {other}; take another "
+                "dataset.source"
+            )
         if self.objective.penalised:
             raise ValueError("model.objective=wgan_gp has a penalty, which patches of pairs do not take")
         source, (image, height, width) = spec.source_shape[0], spec.shape
@@ -99,6 +107,11 @@ class Pix2Pix(Game, Translates):
     def merit(self) -> Any:  # type: ignore[override]
         """The L1 distance where there is nothing else."""
         return None if isinstance(self.discriminator, OfPairs) else "loss"
+
+    @property
+    def idle_turns(self) -> tuple[str, ...]:
+        """The discriminator's, where there is none."""
+        return () if isinstance(self.discriminator, OfPairs) else ("discriminator",)
 
     def turns(self) -> list[Turn]:
         """Those of the game, or the L1 distance alone."""
