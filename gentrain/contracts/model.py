@@ -166,9 +166,9 @@ class GenerativeModel(nn.Module, ABC):
         """A parameter, for its dtype and device; of a model without any, torch's own."""
         return next(self.parameters(), torch.empty(0))
 
-    def scaled(self, x: Tensor) -> Tensor:
-        """Levels 0 .. levels-1 -> [-1, 1], in the model's dtype; of x's shape."""
-        return x.to(self._like.dtype) * (2 / (self.spec.levels - 1)) - 1
+    def scaled(self, x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """Levels 0 .. levels-1 -> [-1, 1], in the model's dtype, unless another is given; of x's shape."""
+        return x.to(dtype or self._like.dtype) * (2 / (self.spec.levels - 1)) - 1
 
     def levels_of(self, y: Tensor) -> Tensor:
         """[-1, 1] -> the nearest level, uint8; of y's shape. What lies outside becomes the first or last."""

@@ -57,11 +57,14 @@ def diagonals(height: int, width: int, from_right: bool = False) -> list[Line]:
     return lines
 
 
-def cell(pre: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """One step of the LSTM ([1] equation 3): pre [..., 4 F], c [..., F] -> h, c [..., F]."""
-    features = c.shape[-1]
-    i, f, o = pre[..., : 3 * features].sigmoid().chunk(3, -1)
-    c = f * c + i * pre[..., 3 * features :].tanh()
+def cell(pre: Tensor, c: Tensor, dim: int = -1) -> tuple[Tensor, Tensor]:
+    """One step of the LSTM ([1] equation 3): pre [..., 4 F, ...], c [..., F, ...] -> h, c [..., F, ...].
+
+    `dim` is that of the features.
+    """
+    features = c.shape[dim]
+    i, f, o = pre.narrow(dim, 0, 3 * features).sigmoid().chunk(3, dim)
+    c = f * c + i * pre.narrow(dim, 3 * features, features).tanh()
     return o * c.tanh(), c
 
 

@@ -202,33 +202,19 @@ class WaveConv(Incremental):
         most = -(-canvas.width // (canvas.stagger or canvas.width))  # positions of a wave
         self.seen = canvas.like.new_zeros(most, n, len(self.weights[0]))
 
-    def _of(
-        self, wave: Wave, size: tuple[int, ...], strides: tuple[int, ...], row: int, column: int
-    ) -> Tensor:
-        """Of the input from (row, column) before each position on, [length, n, *size]."""
-        images, down, right, _ = self.input.stride()
-        place = (wave.first + row) * down + (wave.column + column) * right
-        return self.input.as_strided(
-            (wave.length, self.n, *size), (down - wave.stagger * right, images, *strides), place
-        )
-
     def at(self, column: Wave, group: int, x: Tensor) -> Tensor:
         if not self.sees_image:
             self._put(column, group, x)
-        _, down, _, _ = self.input.stride()
         seen = self.seen[: column.length]
-        features = self.input.shape[3]
         if self.rows and group == 0:
-            wide = (2 * self.reach + 1) * features
-            above = self._of(column, (self.rows, wide), (down, 1), 0, 0)
-            seen[:, :, : self.above].unflatten(2, (self.rows, wide)).copy_(above)
-        seen[:, :, self.above :] = self._of(column, ((self.reach + 1) * features,), (1,), self.rows, 0)
+            above = column.window(self.input, (0, 0), self.rows, 2 * self.reach + 1)
+            seen[:, :, : self.above].unflatten(2, above.shape[2:]).copy_(above)
+        seen[:, :, self.above :] = column.window(self.input, (self.rows, 0), 1, self.reach + 1)[:, :, 0]
         return torch.addmm(self.biases[group], seen.flatten(0, 1), self.weights[group])
 
     def observe(self, column: Wave, group: int, pixel: Tensor) -> None:
         self._put(column, group, pixel[:, None])
 
     def _put(self, wave: Wave, group: int, x: Tensor) -> None:
-        first, end = self.ends[group], self.ends[group + 1]
-        here = self._of(wave, (self.input.shape[3],), (1,), self.rows, self.reach)[:, :, first:end]
-        here.copy_(x.view(wave.length, self.n, -1))
+        here = wave.window(self.input, (self.rows, self.reach), 1, 1)[:, :, 0]
+        here[:, :, self.ends[group] : self.ends[group + 1]] = x.view(wave.length, self.n, -1)

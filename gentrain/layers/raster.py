@@ -55,6 +55,16 @@ class Wave(NamedTuple):
         place = x.storage_offset() + self.first * down + self.column * right
         return x.as_strided((self.length, *x.shape[2:]), (down - self.stagger * right, *rest), place)
 
+    def window(self, x: Tensor, corner: tuple[int, int], rows: int, columns: int) -> Tensor:
+        """A view of what each position sees of x [n, H', W', F], contiguous: [length, n, rows, columns * F].
+
+        It begins at (row, column) + `corner`.
+        """
+        (n, _, _, features), (images, down, right, _) = x.shape, x.stride()
+        place = x.storage_offset() + (self.first + corner[0]) * down + (self.column + corner[1]) * right
+        size = (self.length, n, rows, columns * features)
+        return x.as_strided(size, (down - self.stagger * right, images, down, 1), place)
+
 
 def waves(height: int, width: int, stagger: int) -> Iterator[Wave]:
     """Of an image, in time."""
@@ -185,7 +195,9 @@ class _SkipSum(Incremental):
         return total
 
 
-class _Chain(Incremental):
+class Chain(Incremental):
+    """One after the other."""
+
     def __init__(self, parts: Sequence[Incremental]) -> None:
         self.parts = parts
         self.eyes = [part for part in parts if part.sees_image]
@@ -222,7 +234,7 @@ def incremental(module: nn.Module, canvas: Canvas) -> Incremental:
     if isinstance(module, IncrementalModule):
         return module.incremental(canvas)
     if isinstance(module, nn.Sequential):
-        return _Chain([incremental(part, canvas) for part in module])
+        return Chain([incremental(part, canvas) for part in module])
     if isinstance(module, nn.ReLU):  # its forward takes three times as long as the work
         return _Pointwise(torch.relu)
     if isinstance(module, (*ACTIVATIONS.values(), nn.Tanh)):  # torch's too, of which ours is one
@@ -258,17 +270,18 @@ def draw(
         uint8 [n, C, H, W].
     """
     n, channels, height, width = noise.shape
-    in_waves = stagger is not None and height > 1 and stagger < width
     # no_grad alone would keep track of views and versions, at every one of a great many small steps.
     with torch.inference_mode(), torch.autocast(noise.device.type, enabled=False), one_thread():
-        steps = network(Canvas(n, channels, height, width, noise, stagger if in_waves else None))
+        # A row begins no later than the one above ends.
+        stagger = None if stagger is None else min(stagger, width)
+        steps = network(Canvas(n, channels, height, width, noise, stagger))
         images = torch.zeros(height, width, channels, n, dtype=torch.uint8, device=noise.device)
         nothing = noise.new_empty(n, 0)
         u = _by_position(noise)
         old = keep = None
         if given is not None and known is not None:
             old, keep = _by_position(given), _by_position(known)
-        if in_waves and stagger is not None:
+        if stagger is not None:
             for wave in track(waves(height, width, stagger), "step", width + stagger * (height - 1)):
                 for g in range(channels):
                     level = choose(steps.at(wave, g, nothing), wave.of(u[:, :, g]).flatten()).to(torch.uint8)

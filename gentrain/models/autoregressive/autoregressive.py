@@ -163,13 +163,14 @@ class Autoregressive(Samples, HasLikelihood, Completes):
         naive: bool = False,
     ) -> Tensor:
         choose = partial(self.pixels.level, temperature=temperature)
+        scaled = partial(self.scaled, dtype=self._like.dtype)
         if self.spec.context and given is None:
             given, known = self._silence(noise)
         if self._in_steps and not naive:
             steps = lambda canvas: self.incremental(canvas, *y)  # noqa: E731
-            return draw(steps, noise, choose, self.scaled, given, known, self.stagger)
+            return draw(steps, noise, choose, scaled, given, known, self.stagger)
         network = lambda x: self.params(x, *y)  # noqa: E731
-        return draw_naively(network, noise, choose, self.scaled, given, known, self.order)
+        return draw_naively(network, noise, choose, scaled, given, known, self.order)
 
     @property
     def _in_steps(self) -> bool:
