@@ -212,7 +212,9 @@ def rows() -> list[list[str]]:
                 if target.at_most is not None
                 else f"at least {target.at_least:g}"
             )
-            published = f"{target.published:g}" if target.published is not None else f"none; {wanted} wanted"
+            published = "none" if target.published is None else f"{target.published:g}"
+            if target.published not in (target.at_most, target.at_least):
+                published += f"; {wanted} wanted"
             left, right = [f"`{name}`", figure, published], [f"{target.tolerance:g}"]
             if result is None:
                 found.append([*left, "not yet run", *right, "", "", "", target.source, ""])

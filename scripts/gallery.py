@@ -132,18 +132,6 @@ PANELS = [
         curves={"nats per training image": "loss/total"},
     ),
     Panel(
-        "glow_mnist",
-        "Glow on MNIST (28x28)",
-        ["experiment=glow_mnist"],
-        DATA / "mnist",
-        {
-            **SAMPLES,
-            "between test images": ["interpolate", "images=" + ",".join(map(str, range(16))), "columns=8"],
-            "from 1 to 7": ["arithmetic", "images=2,5,14,31", "plus=[7]", "minus=[1]", "strength=1.5"],
-        },
-        curves={"nats per training image": "loss/total"},
-    ),
-    Panel(
         "dcgan_mnist",
         "GAN on MNIST (28x28)",
         ["experiment=dcgan_mnist"],
@@ -174,6 +162,16 @@ PANELS = [
         "Pix2Pix from one drawing style of emoji to another, test images",
         {"source, translation, truth": ["translate", "images=" + ",".join(map(str, range(1, 401, 25)))]},
         DATA / "emoji.zip",
+    ),
+    kept(
+        "glow_mnist",
+        "Glow on MNIST (28x28)",
+        {
+            **SAMPLES,
+            "at temperature 0.7": ["sample", "n=64", "temperature=0.7"],
+            "between test images": ["interpolate", "images=" + ",".join(map(str, range(16))), "columns=8"],
+            "from 1 to 7": ["arithmetic", "images=2,5,14,31", "plus=[7]", "minus=[1]", "strength=1.5"],
+        },
     ),
     kept("nice_digits", "NICE on digits (8x8)", OF_A_FLOW, None),
     kept("realnvp_digits", "RealNVP on digits (8x8)", OF_A_FLOW, None),

@@ -313,13 +313,14 @@ def entry(target: DictConfig, obtained: float, figures: Mapping[str, Any], figur
     """One target beside what was obtained."""
     wanted, sign = (target.at_most, 1) if target.at_most is not None else (target.at_least, -1)
     excess = sign * (obtained - wanted)  # how much worse
+    beyond = None if target.published is None else sign * (obtained - target.published)
     return {
         "published": target.published,
         "wanted": f"{'at most' if sign > 0 else 'at least'} {wanted:g}",
         "obtained": obtained,
         "stderr": figures.get(f"{figure}_stderr"),
         "tolerance": target.tolerance,
-        "verdict": verdict(excess, target.tolerance, target.published is not None),
+        "verdict": verdict(excess, beyond, target.tolerance),
         "estimator": estimator(target.split, figures),
         "source": target.source,
     }
@@ -337,17 +338,23 @@ def estimator(split: str, figures: Mapping[str, Any]) -> str:
     return ", ".join(filter(None, parts))
 
 
-def verdict(excess: float, tolerance: float, published: bool) -> str:
-    """What to call a figure that is worse than its target by `excess` (better, where negative).
+def verdict(excess: float, beyond: float | None, tolerance: float) -> str:
+    """What to call a figure.
 
-    worse; better, where a published figure is beaten by more than the tolerance: look again before you
-    believe it; reproduced, where there is a published figure; reached, where there is none.
+    Args:
+        excess: by how much it is worse than what is wanted (better, where negative).
+        beyond: the same of the published figure, which may be more than is wanted; None: there is none.
+        tolerance: how much worse is allowed.
+
+    Returns:
+        worse; reached, where what is wanted is not what was published, or nothing was; reproduced; better,
+        where a published figure is beaten by more than the tolerance: look again before you believe it.
     """
     if not math.isfinite(excess) or excess > tolerance:
         return "worse"
-    if not published:
+    if beyond is None or beyond > tolerance:
         return "reached"
-    return "better" if excess < -tolerance else "reproduced"
+    return "better" if beyond < -tolerance else "reproduced"
 
 
 def table(result: Mapping[str, Any]) -> str:

@@ -160,20 +160,23 @@ def test_several_targets_of_several_metrics_each_in_its_direction(
 
 
 @pytest.mark.parametrize(
-    ("excess", "tolerance", "published", "expected"),
+    ("excess", "beyond", "tolerance", "expected"),
     [
-        (0.4, 0.4, True, "reproduced"),
-        (0.401, 0.4, True, "worse"),
-        (-0.4, 0.4, True, "reproduced"),
-        (-0.401, 0.4, True, "better"),
-        (-5.0, 0.4, False, "reached"),
-        (0.5, 0.4, False, "worse"),
-        (math.nan, 0.4, True, "worse"),
-        (-math.inf, 0.4, True, "worse"),
+        (0.4, 0.4, 0.4, "reproduced"),
+        (0.401, 0.401, 0.4, "worse"),
+        (-0.4, -0.4, 0.4, "reproduced"),
+        (-0.401, -0.401, 0.4, "better"),
+        (-5.0, None, 0.4, "reached"),
+        (0.5, None, 0.4, "worse"),
+        (-1.0, 2.0, 0.4, "reached"),  # what was wanted is less than what was published
+        (-2.6, 0.4, 0.4, "reproduced"),
+        (0.5, 3.5, 0.4, "worse"),
+        (math.nan, math.nan, 0.4, "worse"),
+        (-math.inf, -math.inf, 0.4, "worse"),
     ],
 )
-def test_verdicts(excess: float, tolerance: float, published: bool, expected: str) -> None:
-    assert verdict(excess, tolerance, published) == expected
+def test_verdicts(excess: float, beyond: float | None, tolerance: float, expected: str) -> None:
+    assert verdict(excess, beyond, tolerance) == expected
 
 
 # Several seeds
