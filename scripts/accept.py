@@ -213,7 +213,7 @@ def rows() -> list[list[str]]:
                 else f"at least {target.at_least:g}"
             )
             published = "none" if target.published is None else f"{target.published:g}"
-            if target.published not in (target.at_most, target.at_least):
+            if target.published is None or target.published not in (target.at_most, target.at_least):
                 published += f"; {wanted} wanted"
             left, right = [f"`{name}`", figure, published], [f"{target.tolerance:g}"]
             if result is None:
