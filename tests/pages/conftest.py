@@ -15,9 +15,9 @@ from gentrain.cli import main
 from gentrain.training import checkpoint
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    """Headless Chromium, one for each module; without it these tests skip."""
+    """Headless Chromium, one for all, since it takes seconds to start; without it these tests skip."""
     with chromium() as chrome:
         yield chrome
 

@@ -1,4 +1,4 @@
-"""What a model is given, in the explorer: shares of attributes, boxes to tick, captions and what lies between."""
+"""What a model is given, in the explorer: shares of attributes, boxes to tick, captions and mixtures of two."""
 
 from __future__ import annotations
 
