@@ -1,4 +1,4 @@
-"""What a model is given, in the explorer: shares of attributes, boxes to tick, captions and mixtures of two."""
+"""What a model is given, in the explorer: shares, boxes to tick, captions and their mixtures."""
 
 from __future__ import annotations
 
