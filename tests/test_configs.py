@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from composing_once import composed_once
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import get_class
@@ -60,21 +61,21 @@ def test_the_keys_of_a_model_are_its_constructors(name: str) -> None:
     assert text.startswith("# @package _global_\n#"), "then a line that says what the model is"
     own = yaml.safe_load(text)
     assert set(own) <= {"defaults", "model", "optim", "schedule", "train", "precision"}
-    fits(OmegaConf.to_container(compose_train([f"model={name}"]).model), GenerativeModel, 1)  # type: ignore[arg-type]
+    fits(OmegaConf.to_container(composed_once(f"model={name}").model), GenerativeModel, 1)  # type: ignore[arg-type]
     assert set(own.get("train", {})) <= {f.name for f in dataclasses.fields(TrainSection)}
 
 
 @pytest.mark.parametrize("name", DATASETS)
 def test_the_keys_of_a_data_set_are_its_constructors(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (CONFIGS / "dataset" / f"{name}.yaml").read_text().startswith("# ")
-    fits(OmegaConf.to_container(compose_train([f"dataset={name}"]).dataset), Source, 0)  # type: ignore[arg-type]
-    assert get_class(compose_train([f"dataset={name}"]).dataset._target_).name == name
+    fits(OmegaConf.to_container(composed_once(f"dataset={name}").dataset), Source, 0)  # type: ignore[arg-type]
+    assert get_class(composed_once(f"dataset={name}").dataset._target_).name == name
 
 
 def test_an_option_is_what_its_file_says() -> None:
     """`model=x` changes nothing but what x.yaml holds and what it takes from other files by name."""
     for name in MODELS:
-        config = compose_train([f"model={name}"])
+        config = composed_once(f"model={name}")
         own = yaml.safe_load((CONFIGS / "model" / f"{name}.yaml").read_text())
         for section in ("model", "optim", "train"):
             for key, value in own.get(section, {}).items():
@@ -251,7 +252,7 @@ def test_every_model_composes_with_every_data_set(model: str, dataset: str) -> N
 
 def test_every_experiment_composes() -> None:
     for name in EXPERIMENTS:
-        config = compose_train([f"experiment={name}"])
+        config = composed_once(f"experiment={name}")
         assert config.model._target_
         assert config.dataset._target_
 
@@ -259,7 +260,7 @@ def test_every_experiment_composes() -> None:
 @pytest.mark.parametrize("name", ["vae_mnist_paper", "iwae_mnist_paper"])
 def test_a_papers_own_schedule(name: str) -> None:
     """3^i epochs of 60,000 images at learning rate 1e-3 * 10^(-i/7), i = 0..7."""
-    config = compose_train([f"experiment={name}"])
+    config = composed_once(f"experiment={name}")
     assert config.schedule.main._target_ == "torch.optim.lr_scheduler.MultiStepLR"
     steps = [3**i * 60000 // config.train.batch_size for i in range(8)]
     ends = [sum(steps[: i + 1]) for i in range(8)]

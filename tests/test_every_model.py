@@ -18,6 +18,8 @@ from gentrain.contracts import HasLikelihood, Invertible, Reconstructs, Samples,
 from gentrain.training import checkpoint
 
 NAMES = list(MODELS)
+#: Tests of one model come one after the other, so that few of them are trained by more than one worker.
+every_model = pytest.mark.parametrize("name", NAMES, scope="module")
 
 
 def option(name: str, key: str) -> str | None:
@@ -46,7 +48,7 @@ def test_every_metric_is_in_the_list_of_what_they_need() -> None:
     assert list(NEEDS) == list(METRICS)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every_model
 def test_draws_and_is_measured(
     gentrain: Callable[..., Ended], trained: Callable[[str], Path], name: str
 ) -> None:
@@ -69,7 +71,7 @@ def test_draws_and_is_measured(
         assert measured.one_line().endswith(fit_model(model))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every_model
 def test_shows_reconstructions(
     gentrain: Callable[..., Ended], trained: Callable[[str], Path], name: str
 ) -> None:
@@ -87,7 +89,7 @@ def test_shows_reconstructions(
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-@pytest.mark.parametrize("name", NAMES)
+@every_model
 def test_half_precision_keeps_the_loss_finite(
     gentrain: Callable[..., Ended], name: str, precision: str
 ) -> None:
@@ -104,7 +106,7 @@ def test_half_precision_keeps_the_loss_finite(
     assert ended.status == 0, ended.err  # a loss that is not finite stops the run with status 1
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every_model
 def test_a_damaged_checkpoint_is_refused(
     gentrain: Callable[..., Ended], trained: Callable[[str], Path], name: str
 ) -> None:
@@ -117,7 +119,7 @@ def test_a_damaged_checkpoint_is_refused(
     assert not Path("x.png").exists()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every_model
 def test_another_models_weights_are_refused(
     gentrain: Callable[..., Ended], trained: Callable[[str], Path], name: str
 ) -> None:
@@ -128,7 +130,7 @@ def test_another_models_weights_are_refused(
     assert not Path("new").exists()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every_model
 def test_a_settings_typo_gets_the_nearest_name(gentrain: Callable[..., Ended], name: str) -> None:
     model = option(name, "model")
     settings = yaml.safe_load((config_dir() / "model" / f"{model}.yaml").read_text())["model"]
@@ -141,7 +143,7 @@ def test_a_settings_typo_gets_the_nearest_name(gentrain: Callable[..., Ended], n
     assert not Path("outputs").exists()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every_model
 def test_what_cannot_be_drawn_is_refused(
     gentrain: Callable[..., Ended], trained: Callable[[str], Path], name: str
 ) -> None:
@@ -169,7 +171,7 @@ def test_a_temperature_below_its_range(
     assert not Path("x.png").exists()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every_model
 def test_other_data_than_in_training_are_refused(
     gentrain: Callable[..., Ended], trained: Callable[[str], Path], name: str
 ) -> None:

@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from composing_once import composed_once
 from running import SUPPORT, TESTS, Ended, quietly_in, toy
 
 from gentrain import exported
-from gentrain.api import compose_train, load_checkpoint
+from gentrain.api import load_checkpoint
 from gentrain.cli import main
 from gentrain.commands.reproduce import check_targets
 from gentrain.config import options
@@ -36,13 +37,14 @@ def accept() -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    module.recipe = lambda name: composed_once(f"experiment={name}")  # which other tests compose too
     return module
 
 
 def a_result(**changed: Any) -> dict[str, Any]:
     """One of vae_mnist."""
     metric = "likelihood.nats"
-    target = compose_train(["experiment=vae_mnist"]).targets[0]
+    target = composed_once("experiment=vae_mnist").targets[0]
     plain = {
         "experiment": "vae_mnist",
         "published": {metric: target.published},
@@ -227,7 +229,7 @@ def reproduced(
         accept, "conform", lambda schema, plain: conform(schema, {**plain, "trust": ["toys"], "n": 1})
     )
     shutil.copytree(run_once, "run")
-    target = compose_train(["experiment=vae_digits"]).targets[0]
+    target = composed_once("experiment=vae_digits").targets[0]
     metric = "likelihood.nats"
 
     def accepted(**changed: Any) -> str | None:

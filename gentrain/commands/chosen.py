@@ -1,4 +1,7 @@
-"""Latents that a user names, and what lies between labels: `sample latents=... mixture=[3:0.7,8:0.3]`."""
+"""Latents that a user names, and what lies between labels: `sample latents=... mixture=[3:0.7,8:0.3]`.
+
+Between captions too: `mixture=["a cat:0.7","a dog:0.3"]`.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from torch import Tensor
 
 from gentrain.api import Loaded
 from gentrain.commands.abilities import capable
-from gentrain.commands.given import for_each, given
+from gentrain.commands.given import for_each, given, tokens_in
 from gentrain.commands.labels import label_of
 from gentrain.commands.trained import device_of
 from gentrain.commands.typed import listed
@@ -45,14 +48,9 @@ def images_of(config: DictConfig, loaded: Loaded, typed: Sequence[str]) -> Tenso
         return model.latents_to_images(z, condition=y)
     if any(config[key] is not None for key in ("label", "attributes", "caption")):
         raise UserError("mixture= says what images are to have; leave label, attributes and caption out")
-    shares = mixture_of(config, loaded).to(z.device)
+    mixed = mixture_of(config, loaded).to(z.device)
     mixing = capable(loaded, MixesConditions, "mixture")
-    if mixing.mixed_size is not None:
-        raise UserError(
-            f"mixture: {loaded.config.names.model} mixes what it makes of whole captions, not words; say "
-            "caption=, or take: gentrain interpolate captions=[FROM,TO]"
-        )
-    return mixing.mixed_to_images(z, shares.expand(len(z), -1))
+    return mixing.mixed_to_images(z, mixed.expand(len(z), -1))
 
 
 def latents_at(text: str, dim: int) -> Tensor:
@@ -95,13 +93,12 @@ def _in_base64(text: str) -> Any:
 
 
 def mixture_of(config: DictConfig, loaded: Loaded) -> Tensor:
-    """Shares of labels, attributes or words, float32 [Y].
+    """Shares of labels or attributes, or what the model makes of captions by theirs, float32 [Y].
 
     Raises:
-        UserError: what the data do not have, or no share.
+        UserError: what the data do not have, no share, or a model that does not mix.
     """
-    names = words_of(loaded)
-    shares = torch.zeros(len(names))
+    names, found = words_of(loaded), []
     for item in listed("mixture", config.mixture, "shares, 3:0.7"):
         ((word, share),) = item.items() if isinstance(item, dict) else [_split(item)]
         try:
@@ -110,8 +107,17 @@ def mixture_of(config: DictConfig, loaded: Loaded) -> Tensor:
             number = math.nan
         if not 0 <= number <= 100:
             raise UserError(f"mixture: expected name:share, as [3:0.7,8:0.3], found {item}")
-        shares[label_of(word, names, "mixture")] += number
-    return shares
+        found.append((str(word), number))
+    condition = loaded.model.condition
+    assert condition is not None
+    shares = torch.tensor([number for _, number in found])
+    if condition.name == "caption":
+        model = capable(loaded, MixesConditions, "mixture")
+        tokens = torch.stack([tokens_in("mixture", word, loaded.model.spec) for word, _ in found])
+        vectors = model.conditions_to_mixtures(tokens.to(device_of(loaded))).float().cpu()  # [n, Y]
+        return (shares[:, None] * vectors).sum(0)
+    places = torch.tensor([label_of(word, names, "mixture") for word, _ in found])
+    return torch.zeros(len(names)).index_add_(0, places, shares)
 
 
 def _split(item: Any) -> tuple[str, str]:

@@ -7,11 +7,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from omegaconf import DictConfig
-from torch import Tensor
+from torch import Tensor, nn
 
 from gentrain.api import Loaded
 from gentrain.commands.abilities import capable
@@ -61,7 +61,7 @@ def run(asked: Asked) -> None:
         raise UserError(f"explore: {loaded.config.names.model} makes sound, and the page shows pictures")
     out = Output(config, loaded, "explore.html", (".html",))
     with torch.no_grad():
-        program, why = in_the_page(model, config.most)
+        program, told, why = in_the_page(model, config.most)
         known = latents_of_images(loaded, config) if model.latent_prior == "none" else None
         directions = directions_of(model, known, config.directions)
         condition = condition_of(loaded)
@@ -81,6 +81,7 @@ def run(asked: Asked) -> None:
         condition=condition,
         known=None if known is None else known[:KNOWN],
         program=program,
+        told=told,
         grid=grid,
         why=why,
         check=None if program is None else checked(model, known),
@@ -108,18 +109,16 @@ def smaller(part: float, config: DictConfig, grid: bool) -> str:
 # The network
 
 
-def in_the_page(model: LatentsToImages, most: float) -> tuple[Program | None, str]:
-    """The network for a page, or None and why a grid has to do."""
+def in_the_page(model: LatentsToImages, most: float) -> tuple[Program | None, Program | None, str]:
+    """The network for a page, that of its captions where it mixes them, and else why a grid has to do."""
     try:
-        program = program_of(model)
+        program, told = program_of(model), told_of(model)
     except Unknown as error:
-        return None, f"its network has what a page cannot compute ({error})"
+        return None, None, f"its network has what a page cannot compute ({error})"
     if program.cost > most * 1e6:
-        return (
-            None,
-            f"{millions(program.cost)} million multiplications a picture are more than most={most:g}",
-        )
-    return program, ""
+        why = f"{millions(program.cost)} million multiplications a picture are more than most={most:g}"
+        return None, None, why
+    return program, told, ""
 
 
 def program_of(model: LatentsToImages) -> Program:
@@ -131,13 +130,20 @@ def program_of(model: LatentsToImages) -> Program:
     z, y = inputs_of(model, 1)
     inputs = (z,) if y is None else (z, y)
     with unrounded(model):
-        try:
-            with quiet():
-                graph = torch.export.export(Pixels(model).eval(), inputs, strict=False)
-                graph = graph.run_decompositions({})
-        except Exception as error:  # torch's exporter has many, and long ones
-            raise Unknown(first_cause(error)) from error
-        return Program(graph, inputs)
+        return Program(graph_of(Pixels(model), inputs), inputs)
+
+
+def graph_of(network: nn.Module, inputs: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
+    """What a network computes, in torch's simple operations.
+
+    Raises:
+        Unknown: torch cannot export it.
+    """
+    try:
+        with quiet():
+            return torch.export.export(network.eval(), inputs, strict=False).run_decompositions({})
+    except Exception as error:  # torch's exporter has many, and long ones
+        raise Unknown(first_cause(error)) from error
 
 
 def inputs_of(model: LatentsToImages, n: int) -> tuple[Tensor, Tensor | None]:
@@ -145,28 +151,59 @@ def inputs_of(model: LatentsToImages, n: int) -> tuple[Tensor, Tensor | None]:
     (z, *given), _ = examples(model, n)
     if not given:
         return z, None
-    if not mixes(model):
-        return z, given[0]
-    assert model.condition is not None
-    which = torch.arange(n, device=z.device)[:, None] % model.condition.size
-    return z, (which == torch.arange(model.condition.size, device=z.device)).to(z.dtype)
+    return z, model.conditions_to_mixtures(given[0]) if mixes(model) else given[0]
 
 
-def mixes(model: GenerativeModel) -> bool:
-    """Whether the page gives the model shares of several; it gives one caption at a time."""
-    able = isinstance(model, MixesConditions)
-    return able and model.condition is not None and model.condition.name != "caption"
+def mixes(model: GenerativeModel) -> TypeGuard[MixesConditions]:
+    """Whether the page gives the model what lies between several labels, attributes or captions."""
+    return isinstance(model, MixesConditions) and model.condition is not None
+
+
+def mixes_captions(model: GenerativeModel) -> TypeGuard[MixesConditions]:
+    """Whether that is between captions, of which a network of its own makes the numbers that are mixed."""
+    return mixes(model) and model.condition is not None and model.condition.name == "caption"
+
+
+class Told(nn.Module):
+    """A caption int64 [1, T] -> the numbers that mixtures are sums of, float32 [1, Y]."""
+
+    def __init__(self, model: MixesConditions) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, y: Tensor) -> Tensor:
+        """As the class says."""
+        return self.model._vectors_of(y).float()
+
+
+def told_of(model: LatentsToImages) -> Program | None:
+    """The way from a caption to what is mixed; None of a model that mixes none.
+
+    Raises:
+        Unknown: torch cannot export it, or a page cannot compute it.
+    """
+    if not mixes_captions(model):
+        return None
+    tokens = model.in_turn(1)
+    return Program(graph_of(Told(model), (tokens,)), (tokens,))
 
 
 def checked(model: LatentsToImages, known: Tensor | None) -> dict[str, Any]:
-    """A picture by torch, which the page holds its own against: latents, condition, pixels."""
+    """A picture by torch, which the page holds its own against: latents, condition, pixels.
+
+    Of captions that are mixed the condition is words, as the page reads them.
+    """
     z, y = inputs_of(model, 1)
+    words = y
+    if mixes_captions(model):
+        words = model.in_turn(1)
+        y = model.conditions_to_mixtures(words)
     z = z if known is None else known[:1].to(z)
     with unrounded(model):
         pixels = Pixels(model).eval()(z, *(() if y is None else (y,)))
     return {
         "z": z.flatten().tolist(),
-        "y": None if y is None else y.flatten().tolist(),
+        "y": None if words is None else words.flatten().tolist(),
         "pixels": [round(number, 6) for number in pixels.flatten().tolist()],
     }
 
@@ -249,7 +286,9 @@ def condition_of(loaded: Loaded) -> Condition | None:
     return Condition(
         condition.name,
         names,
-        numbers if mixes(model) or condition.name == "label" else [item_of_a_list(name) for name in names],
+        numbers
+        if (mixes(model) and condition.name != "caption") or condition.name == "label"
+        else [item_of_a_list(name) for name in names],
         mixes(model),
         condition.length,
         captions,

@@ -29,7 +29,7 @@ class Condition:
     """What the model is given of each picture.
 
     name: label, attributes or caption. names: of all. typed: how each is typed on a command line.
-    mixes: whether it takes shares of several. length: tokens of a caption. captions: to begin with.
+    mixes: whether it takes what lies between several. length: tokens of a caption. captions: to begin with.
     """
 
     name: str
@@ -70,6 +70,7 @@ class Explorer:
         condition: what the model is given; None: nothing.
         known: latents [N, D] to begin with, where there is no prior; None: they are drawn in the page.
         program: the network; None: a grid.
+        told: of captions that are mixed, what makes of one the numbers that the network is given.
         grid: instead of the network.
         why: there is a grid.
         check: latents, condition and pixels that the page's are held against.
@@ -86,6 +87,7 @@ class Explorer:
     condition: Condition | None
     known: Tensor | None
     program: Program | None
+    told: Program | None
     grid: Grid | None
     why: str
     check: dict[str, Any] | None
@@ -122,6 +124,7 @@ def explorer_page(explorer: Explorer, half: bool) -> str:
         title=explorer.title,
         about=about,
         network=None if explorer.program is None else explorer.program.packed(half),
+        told=None if explorer.told is None else explorer.told.packed(half),
         shares=[round(100 * share) for share in explorer.directions.shares],
         codes=explorer.codes,
         condition=explorer.condition,

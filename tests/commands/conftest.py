@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import yaml
 from exporting import FEW
+from reproducing import FOLDER, TARGET
 from running import SUPPORT, Ended, quietly_in, toy
 
 from gentrain.cli import main
@@ -76,3 +80,27 @@ def follow(gentrain: Callable[..., Ended]) -> Callable[..., Ended]:
         return gentrain(*arguments, *more)
 
     return follow_
+
+
+@pytest.fixture
+def reproduce(gentrain: Callable[..., Ended], workplace: Path) -> Callable[..., Ended]:
+    """`reproduce(*overrides, targets=[...])`: of a little VAE on digits, 20 steps long."""
+
+    def call(*more: str, targets: Any = (TARGET,), verb: str = "reproduce", **recipe: Any) -> Ended:
+        experiment = {
+            "defaults": [{"override /model": "vae_mlp"}, {"override /dataset": "digits"}],
+            "model": {"hidden": [16], "latent_dim": 4},
+            "train": {"steps": 20, "batch_size": 32, "checkpoint_every": 5, "sample_count": 4, **recipe},
+            "targets": list(targets),
+        }
+        file = workplace.parent / "own" / "experiment" / "tiny.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("# @package _global_\n" + yaml.safe_dump(experiment))
+        return gentrain(verb, "--config-dir", str(file.parents[1]), "experiment=tiny", *more)
+
+    return call
+
+
+@pytest.fixture
+def result() -> Callable[[], dict[str, Any]]:
+    return lambda: json.loads((FOLDER / "result.json").read_text())

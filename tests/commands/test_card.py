@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from composing_once import composed_once
 from exporting import FEW, described
 from PIL import Image
 from running import SUPPORT, Ended, toy
 
 from gentrain import exported
 from gentrain.commands import card
-from gentrain.composing import composed
 from gentrain.config import options
 from gentrain.training import checkpoint
 
@@ -53,14 +53,14 @@ def test_a_licence_and_a_name_of_ones_own(made: Path, gentrain: Callable[..., En
 def test_every_data_set_of_ours_has_a_licence() -> None:
     own = {"folder", "audio", "pairs", "domains", "captions"}  # the user's
     for name in options("dataset"):
-        dataset = composed("train", [f"dataset={name}"]).dataset
+        dataset = composed_once(f"dataset={name}").dataset
         assert (card.licence_of(dataset) is card.UNKNOWN) == (name in own), name
 
 
 def test_every_experiment_that_comes_along_has_a_licence() -> None:
     """Of the user's own images an experiment states it."""
     for name in options("experiment"):
-        dataset = composed("train", [f"experiment={name}"]).dataset
+        dataset = composed_once(f"experiment={name}").dataset
         assert card.licence_of(dataset) is not card.UNKNOWN, name
 
 

@@ -142,7 +142,7 @@ def test_text_in_svg_stands_out(browser: Any, pages: Path, name: str) -> None:
 
 
 def test_the_contrast_of_text_in_svg_is_computed(browser: Any, tmp_path: Path) -> None:
-    """By hand: #767676 on white is 4.54; black that is half clear on white, or under white, is #808080, 3.95."""
+    """By hand: #767676 on white is 4.54; black that is half clear on white is #808080, 3.95."""
     page = tmp_path / "page.html"
     page.write_text(
         """<!doctype html><html lang="en"><title>t</title><style>

@@ -8,100 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from browser import fetched, opened, troubles, violations
-from running import MODELS, Ended
+from browser import fetched, opened, troubles
+from exploring import FOUR, drawn, held_against_the_command_and_the_address, held_against_torch, seen, typed
+from running import Ended
 
 import gentrain as package
-from gentrain.cli import main
-from gentrain.contracts import LatentsToImages, MixesConditions
-from gentrain.training import checkpoint
-
-FEW = ["dataset=digits", "train.steps=3", "train.batch_size=16", "train.sample_count=4"]
-#: Of adversarial ones so much that pictures differ: their weights begin near 0.
-MORE = ["train.ema=null", "train.steps=30", "optim.generator.lr=0.01", "optim.discriminator.lr=0.001"]
-#: The networks that must compute in the page.
-FOUR = {
-    "vae": [*MODELS["vae"], "train.ema=null", "train.steps=30"],
-    "gan": [*MORE, "model=gan", "model.channels=8"],
-    "cgan": [*MORE, "model=cgan", "model.channels=8"],
-    "infogan": [*MORE, "model=infogan", "model.channels=8", "model.dense=32"],
-}
-#: Those that are told more than a label.
-TOLD = {
-    "cvae": [*MODELS["cvae"], "train.ema=null", "train.steps=30", "optim.main.lr=0.01"],
-    "text_gan": [*MODELS["text_gan"], *MORE],
-    "cgan_captions": [*FOUR["cgan"], "dataset.stacked=true"],
-}
-#: What a run's labels are taken for, where it is asked for as NAME/attributes.
-ATTRIBUTES = [
-    "Bald",
-    "Eyeglasses",
-    "Goatee",
-    "Male",
-    "Young",
-    "5_o_Clock_Shadow",
-    "Bangs",
-    "Hat",
-    "Tie",
-    "Wig",
-]
-#: Draws them from latents and a condition, many at once: levels of all pixels, and milliseconds each.
-DRAW = """
-const [all, given] = arguments, levels = [], began = performance.now();
-all.forEach((z, i) => levels.push(Array.from(levelsOf(z, given && given[i]))));
-return [levels, (performance.now() - began) / all.length];
-"""
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The run of a model, trained when it is first asked for."""
-    made: dict[str, Path] = {}
-
-    def run(name: str) -> Path:
-        if name.endswith("/attributes"):
-            place = run(name.partition("/")[0])
-            state = checkpoint.load(place / "checkpoints/last.pt")
-            state["spec"] |= {"classes": None, "label_names": None, "attributes": ATTRIBUTES}
-            checkpoint.save(state, place / "told.pt")
-            return place / "told.pt"
-        if name not in made:
-            made[name] = tmp_path_factory.mktemp(name) / "run"
-            arguments = {**MODELS, **FOUR, **TOLD}[name]
-            assert main(["train", *FEW, *arguments, f"run_dir={made[name]}"]) == 0
-        return made[name]
-
-    return run
-
-
-def inputs(model: Any, n: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Latents, and what each is given: shares of labels where the model mixes them."""
-    torch.manual_seed(seed)
-    z = model.prior_draws(n) if model.latent_prior != "none" else torch.randn(n, model.latent_dim)
-    if model.condition is None:
-        return z, None
-    if isinstance(model, MixesConditions) and model.condition.name != "caption":
-        return z, torch.rand(n, model.condition.size).pow(4).softmax(1)
-    return z, torch.rand(n, 10) < 0.3 if model.condition.name == "attributes" else model.in_turn(n)
-
-
-def by_torch(model: Any, z: torch.Tensor, y: torch.Tensor | None) -> np.ndarray:
-    mixes = y is not None and y.is_floating_point()
-    images = model.mixed_to_images(z, y) if mixes else model.latents_to_images(z, condition=y)
-    return images.flatten(1).numpy().astype(int)
-
-
-def held_against_torch(browser: Any, model: Any, n: int) -> tuple[float, float]:
-    """Draw `n` latents in the page that is open; milliseconds of each, and how much they differ in levels."""
-    z, y = inputs(model, n)
-    given = None if y is None else [list(map(float, torch.atleast_1d(row))) for row in y]
-    levels, milliseconds = browser.execute_script(DRAW, z.tolist(), given)
-    wanted = by_torch(model, z, y)
-    difference = np.abs(np.array(levels) - wanted)
-    assert difference.max() <= 1
-    assert (difference > 0).mean() < 0.01, "only where it is rounded the other way"
-    return float(milliseconds), float(wanted.std(0).mean())
+from gentrain.contracts import LatentsToImages
 
 
 @pytest.mark.parametrize("name", FOUR)
@@ -118,17 +30,6 @@ def test_the_page_draws_what_torch_draws(
     milliseconds, spread = held_against_torch(browser, package.load(runs(name)), 100)
     assert milliseconds <= 200
     assert spread > 0.2, "pictures of their own"
-
-
-def seen(browser: Any) -> np.ndarray:
-    """Grey levels of the picture that is shown, 0 to 255."""
-    return np.array(
-        browser.execute_script(
-            "const c = document.getElementById('picture');"
-            "const copy = new OffscreenCanvas(c.width, c.height).getContext('2d'); copy.drawImage(c, 0, 0);"
-            "return Array.from(copy.getImageData(0, 0, c.width, c.height).data)"
-        )
-    ).reshape(-1, 4)[:, 0]
 
 
 @pytest.mark.parametrize(("name", "width", "dark"), [("infogan", 390, True), ("cgan", 1280, True)])
@@ -157,117 +58,6 @@ def test_the_address_and_the_command_draw_the_same_picture(
     assert not np.array_equal(seen(browser), first)
     assert troubles(browser) == []
     held_against_the_command_and_the_address(gentrain, browser)
-
-
-def typed(browser: Any) -> list[str]:
-    """The words of the command that the page shows."""
-    import shlex
-
-    words = shlex.split(browser.find_element("id", "command").get_attribute("value"))
-    assert words[:2] == ["gentrain", "sample"]
-    return words
-
-
-def drawn(gentrain: Callable[..., Ended], words: list[str]) -> np.ndarray:
-    """Grey levels, 0 to 255, of the picture that a command draws."""
-    done = gentrain(*words[1:-1], "out=picture.npz")
-    assert done.status == 0, done.err
-    with np.load("picture.npz") as file:
-        return file["images"].reshape(-1).astype(float) * 255 / (int(file["levels"]) - 1)
-
-
-def held_against_the_command_and_the_address(gentrain: Callable[..., Ended], browser: Any) -> None:
-    """The picture that is shown is the command's, and the same when the page is opened anew."""
-    shown, address, words = seen(browser), browser.current_url, typed(browser)
-    browser.get("about:blank")
-    browser.get(address)
-    assert np.array_equal(seen(browser), shown), "the address says all"
-    assert typed(browser) == words
-    by_torch = drawn(gentrain, words)
-    assert np.abs(by_torch - shown).max() <= 255 / 16 + 1, "within one grey level"
-    assert (np.abs(by_torch - shown) > 1).mean() < 0.05
-
-
-def explored(gentrain: Callable[..., Ended], browser: Any, run: Path, width: int = 1280) -> np.ndarray:
-    """The page of a run is open, its pictures torch's; what it shows at first."""
-    done = gentrain("explore", f"ckpt={run}", "out=explore.html")
-    assert done.status == 0, done.err
-    assert "million multiplications" in done.out, "no grid"
-    opened(browser, Path("explore.html"), width)
-    assert browser.find_element("id", "status").text.startswith("Drawn here")
-    held_against_torch(browser, package.load(run), 20)
-    return seen(browser)
-
-
-def test_shares_of_attributes(
-    gentrain: Callable[..., Ended], browser: Any, runs: Callable[[str], Path]
-) -> None:
-    first = explored(gentrain, browser, runs("cgan/attributes"), 390)
-    browser.execute_script(
-        "for (const [id, value] of [['in-given-1', .6], ['in-given-5', 1]]) {"
-        "const e = document.getElementById(id); e.value = value; e.dispatchEvent(new Event('input')); }"
-    )
-    assert not np.array_equal(seen(browser), first)
-    assert violations(browser) + troubles(browser) == []
-    assert "mixture=[1:0.6,5:1]" in typed(browser)
-    held_against_the_command_and_the_address(gentrain, browser)
-    assert browser.find_element("id", "in-given-1").get_attribute("value") == "0.6"
-    browser.get("about:blank")
-    browser.get(Path("explore.html").resolve().as_uri() + "#y=7,-3,x")
-    assert "mixture=[0:1]" in typed(browser), "no share above 1 or below 0"
-
-
-def test_attributes_that_are_there_or_not(
-    gentrain: Callable[..., Ended], browser: Any, runs: Callable[[str], Path]
-) -> None:
-    first = explored(gentrain, browser, runs("cvae/attributes"))
-    assert "attributes=[]" in typed(browser)
-    held_against_the_command_and_the_address(gentrain, browser)
-    for i in (1, 5):
-        browser.find_element("css selector", f"label[for=in-given-{i}]").click()
-    assert not np.array_equal(seen(browser), first)
-    assert violations(browser) + troubles(browser) == []
-    assert "attributes=[Eyeglasses,5_o_Clock_Shadow]" in typed(browser)
-    held_against_the_command_and_the_address(gentrain, browser)
-    ticked = [browser.find_element("id", f"in-given-{i}").is_selected() for i in range(10)]
-    assert ticked == [i in (1, 5) for i in range(10)]
-
-
-@pytest.mark.parametrize("name", ["text_gan", pytest.param("cgan_captions", marks=pytest.mark.slow)])
-def test_a_caption_in_words(
-    gentrain: Callable[..., Ended], browser: Any, runs: Callable[[str], Path], name: str
-) -> None:
-    """As `gentrain sample caption=` reads it; what it refuses is said, and changes nothing."""
-    first = explored(gentrain, browser, runs(name), 390)
-    examples = browser.find_element("id", "in-given-0").text.split("\n")
-    assert len(examples) == 10
-    assert f'caption="{examples[0]}"' in typed(browser)
-    field, note = (browser.find_element("id", f"in-given-1{end}") for end in ("", "-note"))
-    assert field.get_attribute("value") == examples[0]
-    field.clear()
-    field.send_keys("A  thick SEVEN, above; a two!")
-    assert 'caption="a thick seven above a two"' in typed(browser)
-    shown = seen(browser)
-    assert not np.array_equal(shown, first)
-    assert note.text == ""
-    field.send_keys(" dog")
-    assert "no “dog”" in note.text
-    assert field.get_attribute("aria-invalid") == "true"
-    assert violations(browser) + troubles(browser) == []
-    assert np.array_equal(seen(browser), shown)
-    held_against_the_command_and_the_address(gentrain, browser)
-    field = browser.find_element("id", "in-given-1")
-    assert field.get_attribute("value") == "a thick seven above a two"
-    field.send_keys(" a" * 9)
-    assert "at most 9 words" in browser.find_element("id", "in-given-1-note").text
-    browser.execute_script(
-        "const s = document.getElementById('in-given-0'); s.value = 3; s.dispatchEvent(new Event('change'));"
-    )
-    assert f'caption="{examples[3]}"' in typed(browser)
-    assert field.get_attribute("value") == examples[3]
-    browser.execute_script("location.hash = 'a=5'")
-    browser.execute_script("dispatchEvent(new HashChangeEvent('hashchange'))")
-    assert f'caption="{examples[0]}"' in typed(browser), "what an address does not say is as it was at first"
 
 
 @pytest.mark.slow
@@ -342,8 +132,8 @@ def test_above_a_cost_a_grid_is_drawn_beforehand(
         (["sample", "ckpt=CGAN", "latents=z.npy", "mixture=[3:1]", "label=3", "out=x.png"], "leave label"),
         (["sample", "ckpt=CGAN", "mixture=[3:1]", "out=x.png"], "mixture= goes with latents="),
         (
-            ["sample", "ckpt=TEXT_GAN", "latents=w.npy", "mixture=[a:1]", "out=x.png"],
-            "not words; say caption=",
+            ["sample", "ckpt=TEXT_GAN", "latents=w.npy", "mixture=['a dog:1']", "out=x.png"],
+            "mixture: the captions have no 'dog'",
         ),
         (["sample", "ckpt=VAE", "latents=v.npy", "mixture=[3:1]", "out=x.png"], "which takes none"),
     ],

@@ -22,6 +22,7 @@ from running import (
     STATEFUL,
     Ended,
     environment,
+    quietly_in,
     run_process,
     start,
     stop_at,
@@ -29,6 +30,7 @@ from running import (
     wait_for,
 )
 
+from gentrain.cli import main
 from gentrain.training import checkpoint
 from gentrain.training.watching import is_better
 
@@ -91,13 +93,32 @@ def test_killed_many_times(tmp_path: Path, name: str) -> None:
 # In this process: faster, and every point of an epoch.
 
 
+@pytest.fixture(scope="module")
+def whole_runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """`whole_runs(name)`: a run of 50 steps that nobody stopped, in a folder `whole`; trained once."""
+    made: dict[str, Path] = {}
+
+    def run(name: str) -> Path:
+        if name not in made:
+            place = tmp_path_factory.mktemp(name)
+            with quietly_in(place):
+                assert main(["train", *MODELS[name], *OFTEN, "train.steps=50", "run_dir=whole"]) == 0
+            made[name] = place / "whole"
+        return made[name]
+
+    return run
+
+
 @pytest.mark.parametrize("step", [20, 42, 43, 30])  # 1,350 training images, 32 a batch: an epoch is 42.2
 @pytest.mark.parametrize("name", ["vae_mlp", "wgan_gp"])
 def test_stopped_within_at_the_end_of_and_after_an_epoch(
-    gentrain: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch, step: int, name: str
+    gentrain: Callable[..., Ended],
+    monkeypatch: pytest.MonkeyPatch,
+    whole_runs: Callable[[str], Path],
+    step: int,
+    name: str,
 ) -> None:
-    arguments = [*MODELS[name], *OFTEN, "train.steps=50"]
-    assert gentrain("train", *arguments, "run_dir=whole").status == 0
+    arguments, whole = [*MODELS[name], *OFTEN, "train.steps=50"], whole_runs(name)
     stopped = stop_at(gentrain, monkeypatch, step, *arguments, "run_dir=broken")
     assert stopped.status == 143
     assert "gentrain train resume=broken" in stopped.one_line()
@@ -105,12 +126,12 @@ def test_stopped_within_at_the_end_of_and_after_an_epoch(
     resumed = gentrain("train", "resume=broken", *trusted(arguments))
     assert resumed.status == 0, resumed.err
     assert "not bit-exact" not in resumed.err
-    a, b = (checkpoint.load(Path(f"{f}/checkpoints/last.pt")) for f in ("whole", "broken"))
+    a, b = (checkpoint.load(f / "checkpoints" / "last.pt") for f in (whole, Path("broken")))
     for state in (a, b):
         state.pop("seconds")
         state["config"] = state["config"].replace("run_dir: broken", "run_dir: whole")
     same(a, b)
-    assert metrics(Path("whole")) == metrics(Path("broken"))
+    assert metrics(whole) == metrics(Path("broken"))
 
 
 def test_sigint_saves_and_ends_with_130(tmp_path: Path) -> None:
@@ -152,11 +173,20 @@ def test_a_second_sigint_ends_at_once(tmp_path: Path) -> None:
     assert process.returncode in (130, -signal.SIGINT)
 
 
+@pytest.fixture(scope="module")
+def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a short finished run, trained once."""
+    place = tmp_path_factory.mktemp("finished")
+    with quietly_in(place):
+        few = [*OFTEN, "train.steps=40", "run_dir=run", "train.keep=5"]
+        assert main(["train", *MODELS["vae_mlp"], *few]) == 0
+    return place / "run"
+
+
 @pytest.fixture
-def finished(gentrain: Callable[..., Ended]) -> Path:
-    """A short finished run."""
-    done = gentrain("train", *MODELS["vae_mlp"], *OFTEN, "train.steps=40", "run_dir=run", "train.keep=5")
-    assert done.status == 0, done.err
+def finished(finished_once: Path, workplace: Path) -> Path:
+    """A copy of it in the current folder, for the test to do with as it likes."""
+    shutil.copytree(finished_once, "run", symlinks=True)
     return Path("run")
 
 

@@ -184,7 +184,7 @@ def test_probabilities_sum_to_one_and_samples_follow_them(name: str, spec: DataS
     assert p.sum().item() == pytest.approx(1, abs=1e-8)
     uniform = torch.full_like(p, 1 / len(p))
     assert (uniform - p).abs().sum() / 2 > 0.1
-    n = 20_000
+    n = 10_000
     drawn = model.sample(n, **given_label(model, n))
     assert near(torch.bincount(number_of(drawn, spec.levels), minlength=len(p)) / n, p, n)
 
@@ -199,7 +199,7 @@ def test_completions_of_what_comes_first_follow_the_conditional(name: str, spec:
     original = images(spec, 1, seed=3)
     p = torch.where(((every == original) | ~known).flatten(1).all(1), p, 0.0)
     p = p / p.sum()
-    n = 10_000
+    n = 5_000
     shape = (n, *spec.shape)
     completed = model.complete(original.expand(shape), known.expand(shape), **given_label(model, n))
     assert near(torch.bincount(number_of(completed, spec.levels), minlength=len(p)) / n, p, n)
