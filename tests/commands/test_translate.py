@@ -126,11 +126,16 @@ def test_another_model_stands_beside(translators: Path, gentrain: Callable[..., 
 NOT_BESIDE = {
     "nothing there": (["beside=nowhere"], "beside=nowhere: no "),
     "no translator": (["beside=mlp"], "beside=mlp: vae_mlp has no translations"),
-    "another domain": (["beside=other"], "dataset.source=outline, the model that is measured with invert"),
+    "another domain": (["beside=other"], "dataset.source=outline, the model that is measured with"),
     "another size": (
         ["beside=large"],
         "expected one from 1x8x8 to 1x8x8 pixels of 17 levels, as",
     ),
+    "held-out images it may have seen": (
+        ["ckpt=cycle", "beside=pairs", "split=train"],
+        "trained with dataset.paired=True, the model that is measured with False: of split=train the two do",
+    ),
+    "other images": (["ckpt=large", "beside=elsewhere"], "beside=elsewhere: it was trained on other images"),
     "no metric for it": (["beside=alone", "metrics=[likelihood]"], "has no likelihood"),
     "a metric of one": (["beside=mlp", "metrics=[reconstruction]", "ckpt=mlp"], "only metrics=[translation]"),
 }
@@ -143,10 +148,14 @@ def others(translators: Path, gentrain: Callable[..., Ended]) -> None:
     Path("ab").mkdir()
     for i in range(12):
         Image.fromarray(np.full((16, 32), 20 * i, np.uint8)).save(f"ab/{i}.png")
+    shutil.copytree("ab", "ba")
+    shutil.copy("ab/1.png", "ba/2.png")
+    pairs = ["model=pix2pix", *SMALL, "dataset=pairs", "dataset.channels=1"]
     for args in (
         ["model=vae_mlp", "model.hidden=[4]", "dataset=digits", "run_dir=mlp"],
         ["model=pix2pix", *SMALL, "dataset=digits", "dataset.source=outline", "run_dir=other"],
-        ["model=pix2pix", *SMALL, "dataset=pairs", "dataset.root=ab", "dataset.channels=1", "run_dir=large"],
+        [*pairs, "dataset.root=ab", "run_dir=large"],
+        [*pairs, "dataset.root=ba", "run_dir=elsewhere"],
     ):
         done = gentrain("train", *args, *few)
         assert done.status == 0, done.err
