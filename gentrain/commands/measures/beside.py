@@ -13,7 +13,7 @@ from gentrain.contracts import DataSpec
 from gentrain.errors import UserError
 
 #: Settings of a data set that say what its two domains are, and which images are its test images.
-_SAME = ("_target_", "source", "direction", "a", "b", "inside", "held_out", "test_fraction", "split_seed")
+_SAME = ("source", "direction", "a", "b", "inside", "held_out", "test_fraction", "split_seed")
 #: Those that say which of the other images are trained on.
 _TRAINED = ("validation", "paired")
 
@@ -57,6 +57,12 @@ def _check_data(loaded: Loaded, other: Loaded, config: DictConfig) -> None:
         UserError: they do not, or one may have been.
     """
     ours, theirs = loaded.config.dataset, other.config.dataset
+    if ours.get("_target_") != theirs.get("_target_"):
+        sets = [part.config.names.dataset for part in (loaded, other)]
+        raise UserError(
+            f"beside={config.beside}: it was trained on dataset={sets[1]}, the model that is measured on "
+            f"{sets[0]}: the two do not compare"
+        )
     divided = [key for key in _TRAINED if ours.get(key) != theirs.get(key)]
     for key in (*_SAME, *(divided if config.split != "test" else ())):
         if ours.get(key) != theirs.get(key):
