@@ -82,7 +82,7 @@ class Captions(OwnImages):
         vocabulary = vocabulary_of((words for captions in trained for words in captions), self.min_count)
         if len(vocabulary) < 2:
             raise UserError(
-                f"dataset.min_count={self.min_count}: no word of the training captions is in so many of them; "
+                f"dataset.min_count={self.min_count}: no word of the training captions occurs so often; "
                 "take less"
             )
         every = tokens_of([captions for told in parts.values() for captions in told.values()], vocabulary)
