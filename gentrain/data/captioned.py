@@ -55,7 +55,8 @@ def sorted_out(archive: Archive, inside: str, column: str) -> Captioned:
     images = {file.name: file for file in files if is_image(file.name)}
     where = archive.path(prefix.rstrip("/")) if prefix else archive.typed
     if not images:
-        raise UserError(f"{where} holds no image (.png, .jpg, ...); expected images with {LAYOUTS}")
+        typed = f"dataset.inside={inside}: " if prefix else ""
+        raise UserError(f"{typed}{where} holds no image (.png, .jpg, ...); expected images with {LAYOUTS}")
     texts = {file.name: file for file in files if file.name not in images}
     kinds = {
         "metadata": [name for name in texts if PurePosixPath(name).name.lower() in _METADATA],

@@ -80,6 +80,11 @@ class Captions(OwnImages):
                 raise UserError(f"dataset.root={self.root}: no image of {split} can be decoded")
         trained = [c for c, kept in zip(parts["train"].values(), good["train"], strict=True) if kept]
         vocabulary = vocabulary_of((words for captions in trained for words in captions), self.min_count)
+        if len(vocabulary) < 2:
+            raise UserError(
+                f"dataset.min_count={self.min_count}: no word of the training captions occurs so often; "
+                "take less"
+            )
         every = tokens_of([captions for told in parts.values() for captions in told.values()], vocabulary)
         start = 0
         for split, told in parts.items():

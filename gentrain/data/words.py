@@ -110,12 +110,14 @@ def patterns_of(facts: Mapping[str, Any]) -> dict[str, str]:
         facts: {name: [phrases], or a regular expression with groups, of words with spaces between them}.
 
     Raises:
-        ValueError: fewer than two phrases, or no regular expression with a group.
+        ValueError: no list of two phrases or more, and no regular expression with a group.
     """
     found = {}
     for name, said in facts.items():
         pattern = said
         if not isinstance(said, str):
+            if not isinstance(said, Sequence):
+                raise ValueError(f"dataset.facts.{name}: expected phrases, [PHRASE,PHRASE], found {said}")
             phrases = sorted({" ".join(words_of(str(phrase))) for phrase in said} - {""}, key=len)[::-1]
             if len(phrases) < 2:
                 raise ValueError(f"dataset.facts.{name}: expected two phrases or more, found {list(said)}")

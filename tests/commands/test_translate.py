@@ -13,6 +13,8 @@ from PIL import Image
 from running import Ended, quietly_in
 
 from gentrain.cli import main
+from gentrain.metrics import classifier
+from gentrain.metrics.classifier import Recipe
 
 LITTLE = [
     "dataset=digits",
@@ -49,6 +51,12 @@ def translators(translators_once: Path, workplace: Path) -> Path:
     return workplace
 
 
+@pytest.fixture
+def quick_judge(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A classifier that is trained in a second: what it sees is not what is tested."""
+    monkeypatch.setattr(classifier, "RECIPE", Recipe(widths=(8, 8), steps=100))
+
+
 def size_of(picture: str) -> tuple[int, int]:
     with Image.open(picture) as opened:
         return opened.size
@@ -78,7 +86,9 @@ def test_a_picture_becomes_a_picture(translators: Path, gentrain: Callable[..., 
     assert "3 images, from top to bottom: source, translation" in done.out
 
 
-def test_the_metric_stands_beside_copying(translators: Path, gentrain: Callable[..., Ended]) -> None:
+def test_the_metric_stands_beside_copying(
+    translators: Path, gentrain: Callable[..., Ended], quick_judge: None
+) -> None:
     done = gentrain("eval", "ckpt=pairs", "metrics=[translation]")
     assert done.status == 0, done.err
     found = json.loads(Path("pairs/eval_translation_test.json").read_text())
@@ -96,7 +106,9 @@ def test_the_metric_stands_beside_copying(translators: Path, gentrain: Callable[
     assert "frechet" in done.out
 
 
-def test_another_model_stands_beside(translators: Path, gentrain: Callable[..., Ended]) -> None:
+def test_another_model_stands_beside(
+    translators: Path, gentrain: Callable[..., Ended], quick_judge: None
+) -> None:
     """Of the same images, in the same lines; the figures of the model itself are those that it has alone."""
     plain = gentrain("eval", "ckpt=pairs", "metrics=[translation]", "limit=40")
     assert plain.status == 0, plain.err
@@ -126,11 +138,20 @@ def test_another_model_stands_beside(translators: Path, gentrain: Callable[..., 
 NOT_BESIDE = {
     "nothing there": (["beside=nowhere"], "beside=nowhere: no "),
     "no translator": (["beside=mlp"], "beside=mlp: vae_mlp has no translations"),
-    "another domain": (["beside=other"], "dataset.source=outline, the model that is measured with invert"),
+    "another domain": (["beside=other"], "dataset.source=outline, the model that is measured with"),
     "another size": (
         ["beside=large"],
         "expected one from 1x8x8 to 1x8x8 pixels of 17 levels, as",
     ),
+    "held-out images it may have seen": (
+        ["ckpt=cycle", "beside=pairs", "split=train"],
+        "trained with dataset.paired=True, the model that is measured with False: of split=train the two do",
+    ),
+    "another data set": (
+        ["ckpt=large", "beside=domains"],
+        "it was trained on dataset=domains, the model that",
+    ),
+    "other images": (["ckpt=large", "beside=elsewhere"], "beside=elsewhere: it was trained on other images"),
     "no metric for it": (["beside=alone", "metrics=[likelihood]"], "has no likelihood"),
     "a metric of one": (["beside=mlp", "metrics=[reconstruction]", "ckpt=mlp"], "only metrics=[translation]"),
 }
@@ -143,10 +164,20 @@ def others(translators: Path, gentrain: Callable[..., Ended]) -> None:
     Path("ab").mkdir()
     for i in range(12):
         Image.fromarray(np.full((16, 32), 20 * i, np.uint8)).save(f"ab/{i}.png")
+    shutil.copytree("ab", "ba")
+    shutil.copy("ab/1.png", "ba/2.png")
+    for i in range(12):
+        for domain in "AB":
+            Path("two", domain).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((16, 16), 20 * i, np.uint8)).save(f"two/{domain}/{i}.png")
+    domains = ["model=cyclegan", *SMALL, "model.blocks=1", "dataset=domains", "dataset.channels=1"]
+    pairs = ["model=pix2pix", *SMALL, "dataset=pairs", "dataset.channels=1"]
     for args in (
         ["model=vae_mlp", "model.hidden=[4]", "dataset=digits", "run_dir=mlp"],
         ["model=pix2pix", *SMALL, "dataset=digits", "dataset.source=outline", "run_dir=other"],
-        ["model=pix2pix", *SMALL, "dataset=pairs", "dataset.root=ab", "dataset.channels=1", "run_dir=large"],
+        [*pairs, "dataset.root=ab", "run_dir=large"],
+        [*pairs, "dataset.root=ba", "run_dir=elsewhere"],
+        [*domains, "dataset.root=two", "run_dir=domains"],
     ):
         done = gentrain("train", *args, *few)
         assert done.status == 0, done.err

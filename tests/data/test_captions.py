@@ -195,7 +195,7 @@ def test_facts() -> None:
     assert said("man medium-light skin", tone) == "medium-light skin"
     assert said("man light skin", tone) == "light skin"
     assert said("man", tone) is said("light skin and medium-light skin", tone) is None
-    for wrong in ({"x": ["one"]}, {"x": "no group"}, {"x": "("}):
+    for wrong in ({"x": ["one"]}, {"x": "no group"}, {"x": "("}, {"x": 3}):
         with pytest.raises(ValueError, match=r"dataset\.facts\.x"):
             patterns_of(wrong)
 
@@ -249,7 +249,8 @@ HOPELESS = {
     "no train": (images("test/", TEST) | texts("test/", TEST), {}, "none of train"),
     "beside": (GOOD | {"7.png": png(7), "7.txt": b"x"}, {}, r"7\.png lies beside"),
     "other sizes": (GOOD | {"train/1.png": png(1, (5, 5))}, {}, r"set|bring all to one size"),
-    "not there": (GOOD, {"inside": "nowhere"}, "nowhere holds no image"),
+    "not there": (GOOD, {"inside": "nowhere"}, r"dataset\.inside=nowhere: .*nowhere holds no image"),
+    "no word": (GOOD, {"min_count": 100}, r"dataset\.min_count=100: no word of the training captions"),
 }  # fmt: skip
 
 

@@ -12,10 +12,10 @@ from gentrain.commands.trained import open_model
 from gentrain.contracts import DataSpec
 from gentrain.errors import UserError
 
-#: Settings of a data set that say what its two domains are.
-_DOMAINS = ("_target_", "source", "direction", "a", "b", "inside")
-#: Those that decide which of its images are trained on.
-_DIVIDED = ("validation", "split_seed", "paired", "test_fraction", "on_error", "held_out")
+#: Settings of a data set that say what its two domains are, and which images are its test images.
+_SAME = ("source", "direction", "a", "b", "inside", "held_out", "test_fraction", "split_seed")
+#: Those that say which of the other images are trained on.
+_TRAINED = ("validation", "paired")
 
 
 def another(loaded: Loaded, config: DictConfig, metrics: Sequence[Metric]) -> Loaded | None:
@@ -40,7 +40,7 @@ def another(loaded: Loaded, config: DictConfig, metrics: Sequence[Metric]) -> Lo
     ours, theirs = (_shapes(part.model.spec) for part in (loaded, other))
     if ours != theirs:
         raise UserError(f"beside={place}: expected one {ours}, as the model that is measured, found {theirs}")
-    _check_data(loaded, other, place)
+    _check_data(loaded, other, config)
     return other
 
 
@@ -50,22 +50,30 @@ def _shapes(spec: DataSpec) -> str:
     return f"from {source} to {'x'.join(map(str, spec.shape))} pixels of {spec.levels} levels"
 
 
-def _check_data(loaded: Loaded, other: Loaded, place: str) -> None:
-    """See that both were trained on one data set, going one way.
+def _check_data(loaded: Loaded, other: Loaded, config: DictConfig) -> None:
+    """See that both go the same way between the same domains, and were trained on none of the images.
 
     Raises:
-        UserError: they were not, or were trained on images that differ though all settings agree.
+        UserError: they do not, or one may have been.
     """
     ours, theirs = loaded.config.dataset, other.config.dataset
-    for key in _DOMAINS:
+    if ours.get("_target_") != theirs.get("_target_"):
+        sets = [part.config.names.dataset for part in (loaded, other)]
+        raise UserError(
+            f"beside={config.beside}: it was trained on dataset={sets[1]}, the model that is measured on "
+            f"{sets[0]}: the two do not compare"
+        )
+    divided = [key for key in _TRAINED if ours.get(key) != theirs.get(key)]
+    for key in (*_SAME, *(divided if config.split != "test" else ())):
         if ours.get(key) != theirs.get(key):
             raise UserError(
-                f"beside={place}: it was trained with dataset.{key}={theirs.get(key)}, the model that is "
-                f"measured with {ours.get(key)}; two models of the same domains compare"
+                f"beside={config.beside}: it was trained with dataset.{key}={theirs.get(key)}, the model "
+                f"that is measured with {ours.get(key)}: of split={config.split} the two do not compare"
             )
-    divided = any(ours.get(key) != theirs.get(key) for key in _DIVIDED)
     records = [part.state.get("data") for part in (loaded, other)]
-    if None in records or divided:
+    if divided or None in records:
         return
     if records[0]["digest"] != records[1]["digest"]:  # type: ignore[index]
-        raise UserError(f"beside={place}: it was trained on other images than the model that is measured")
+        raise UserError(
+            f"beside={config.beside}: it was trained on other images than the model that is measured"
+        )

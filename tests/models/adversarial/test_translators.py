@@ -216,7 +216,7 @@ def of_size(shape: tuple[int, int, int], source: tuple[int, int, int], paired: b
 ONE = DataSpec((1, 16, 16))
 REFUSED = {
     "no partners": (pix2pix, [], ONE, "its images have no partners"),
-    "unpaired": (pix2pix, [], TWO, "its images have no partners"),
+    "unpaired": (pix2pix, [], TWO, "its two domains are not paired"),
     "another size": (pix2pix, [], of_size((1, 16, 16), (1, 4, 4), True), "of 16x16 pixels have"),
     "small": (pix2pix, [], of_size((1, 4, 4), (1, 4, 4), True), "at least 8x8 pixels"),
     "a patch too large": (
