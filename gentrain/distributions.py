@@ -25,6 +25,12 @@ LOG_SCALE_BOUND = 20.0
 MIN_LOG_SCALE = -7.0
 
 
+def _in_levels(means: Tensor, log_scales: Tensor, levels: int) -> tuple[Tensor, Tensor]:
+    """Means and inverse scales in level units, where neighbouring levels are 1 apart."""
+    half_range = (levels - 1) / 2
+    return (means + 1) * half_range, torch.exp(-log_scales) / half_range
+
+
 class DiscretizedLogisticMixture(Distribution):
     """A mixture of logistic distributions, integrated over the bin of each grey level.
 
@@ -85,38 +91,36 @@ class DiscretizedLogisticMixture(Distribution):
         new._validate_args = self._validate_args
         return new
 
-    def _in_levels(self) -> tuple[Tensor, Tensor]:
-        """Means and inverse scales in level units, where neighbouring levels are 1 apart."""  # [..., K]
-        half_range = (self.levels - 1) / 2
-        return (self.means + 1) * half_range, torch.exp(-self.log_scales) / half_range
-
     def log_prob(self, value: Tensor) -> Tensor:
         """log P(value), shape of `value` broadcast with the batch shape; in nats."""
         if self._validate_args:
             self._validate_sample(value)
-        means, inverse_scales = self._in_levels()
+        return torch.logsumexp(self.log_joint(value), dim=-1)
+
+    def log_joint(self, value: Tensor) -> Tensor:
+        """log P(k, value), of each component; [..., K]."""
+        means, inverse_scales = _in_levels(self.means, self.log_scales, self.levels)
         x = value.to(means.dtype).unsqueeze(-1)  # [..., 1]
         centred = x - means
         above = (centred + 0.5) * inverse_scales  # upper edge of the bin, [..., K]
         below = (centred - 0.5) * inverse_scales  # lower edge
         # sigma(a) - sigma(b) = sigma(a) sigma(-b) (1 - exp(b - a)), and a - b is the inverse scale:
         # unlike the difference of two sigmoids this loses no digits in the tails.
-        log_cdf = F.logsigmoid(above).masked_fill(x >= self.levels - 1, 0.0)
-        log_survival = F.logsigmoid(-below).masked_fill(x <= 0, 0.0)
-        at_edge = (x <= 0) | (x >= self.levels - 1)
-        log_width = torch.log(-torch.expm1(-inverse_scales)).masked_fill(at_edge, 0.0)
+        lowest, highest = x <= 0, x >= self.levels - 1
+        log_cdf = F.logsigmoid(above).masked_fill(highest, 0.0)
+        log_survival = F.logsigmoid(-below).masked_fill(lowest, 0.0)
+        log_width = torch.log(-torch.expm1(-inverse_scales)).masked_fill(lowest | highest, 0.0)
         log_weights = F.log_softmax(self.logits, dim=-1)
-        return torch.logsumexp(log_weights + log_cdf + log_survival + log_width, dim=-1)
+        return log_weights + log_cdf + log_survival + log_width
 
     def sample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008 - torch's own signature
         """Exact draws, float, shape `sample_shape` + batch shape."""
         with torch.no_grad():
-            means, inverse_scales = self._in_levels()
+            means, inverse_scales = _in_levels(self.means, self.log_scales, self.levels)
             which = _categorical.Categorical(logits=self.logits, validate_args=False)
             k = which.sample(sample_shape).unsqueeze(-1)  # [..., 1]
             shape = (*k.shape[:-1], self.logits.shape[-1])
-            mean = means.expand(shape).gather(-1, k).squeeze(-1)
-            inverse_scale = inverse_scales.expand(shape).gather(-1, k).squeeze(-1)
+            mean, inverse_scale = (x.expand(shape).gather(-1, k).squeeze(-1) for x in (means, inverse_scales))
             u = torch.rand_like(mean).clamp_min(torch.finfo(mean.dtype).tiny)
             logistic = torch.log(u) - torch.log1p(-u)
             return (mean + logistic / inverse_scale).round().clamp(0, self.levels - 1)
@@ -124,14 +128,12 @@ class DiscretizedLogisticMixture(Distribution):
     @property
     def mean(self) -> Tensor:
         """The exact expectation in level units, shape [...]."""
-        means, inverse_scales = self._in_levels()
-        weights = torch.softmax(self.logits, dim=-1)
+        means, inverse_scales = _in_levels(self.means, self.log_scales, self.levels)
         total = torch.zeros_like(means)
-        # E[x] = sum over levels v >= 1 of P(x >= v). One level at a time, since all of them at once
-        # would take `levels` times the memory of the parameters.
+        # E[x] = sum over levels v >= 1 of P(x >= v), one at a time: all would take `levels` times the memory.
         for v in range(1, self.levels):
             total = total + torch.sigmoid((means - (v - 0.5)) * inverse_scales)
-        return (weights * total).sum(-1)
+        return (torch.softmax(self.logits, dim=-1) * total).sum(-1)
 
 
 class Bernoulli(_bernoulli.Bernoulli):
@@ -297,11 +299,6 @@ class Pixels(ABC):
         """
 
 
-def _lowest_above(cumulative: Tensor, u: Tensor) -> Tensor:
-    """P(x <= v) of v = 0 .. levels-2, [n, levels - 1]; u [n] -> the lowest v with P(x <= v) > u, [n]."""
-    return (cumulative <= u[:, None]).sum(1)
-
-
 class BernoulliPixels(Pixels):
     """Two levels; P = 1, the logit of level 1. Of other numbers of levels it is refused."""
 
@@ -341,8 +338,8 @@ class CategoricalPixels(Pixels):
 
     def level(self, params: Tensor, u: Tensor, temperature: float = 1.0) -> Tensor:
         """The logits are divided by the temperature."""
-        # Without the last entry, which rounding may leave below u.
-        return _lowest_above((params / temperature).softmax(1).cumsum(1)[:, :-1], u)
+        # The lowest v with P(x <= v) > u; without the last entry, which rounding may leave below u.
+        return ((params / temperature).softmax(1).cumsum(1)[:, :-1] <= u[:, None]).sum(1)
 
 
 @dataclass(frozen=True)
@@ -377,16 +374,21 @@ class LogisticMixturePixels(Pixels):
 
     def level(self, params: Tensor, u: Tensor, temperature: float = 1.0) -> Tensor:
         """Logits of the components are divided by the temperature, their scales multiplied with it."""
-        p = self._mixture(params)
-        means, inverse_scales = p._in_levels()  # [n, K]
-        edges = (
-            torch.arange(self.levels - 1, dtype=means.dtype, device=means.device) + 0.5
-        )  # above each level
-        below = torch.sigmoid(
-            (edges - means[..., None]) * (inverse_scales / temperature)[..., None]
-        )  # [n, K, V]
-        weights = (p.logits / temperature).softmax(-1)
-        return _lowest_above((weights[..., None] * below).sum(-2), u)
+        logits, means, log_scales = params.chunk(3, -1)  # [n, K] each
+        log_scales = log_scales.clamp(MIN_LOG_SCALE, LOG_SCALE_BOUND) + math.log(temperature)
+        means, inverse_scales = (x[..., None] for x in _in_levels(means, log_scales, self.levels))
+        weights, at = (logits / temperature).softmax(-1)[:, None], u[:, None, None]
+
+        def passed(edges: Tensor) -> Tensor:
+            """Of edges between levels, [V] or [n, 1, V]: below how many no more than u lies, [n, 1, 1]."""
+            below = ((edges - means) * inverse_scales).sigmoid_()  # [n, K, V]
+            return (torch.bmm(weights, below) <= at).sum(-1, keepdim=True)
+
+        # First among every 15th of 255, then among the 14 after the last of these that was passed.
+        edges = torch.arange(self.levels - 1, dtype=means.dtype, device=means.device) + 0.5
+        step = math.isqrt(self.levels - 1)
+        first = step * passed(edges[step - 1 :: step])
+        return (first + passed(edges[: step - 1] + first)).clamp_max(self.levels - 1).flatten()
 
 
 _KINDS: dict[str, Callable[[int, int], Pixels]] = {

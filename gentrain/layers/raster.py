@@ -56,14 +56,19 @@ class Wave(NamedTuple):
         return x.as_strided((self.length, *x.shape[2:]), (down - self.stagger * right, *rest), place)
 
     def window(self, x: Tensor, corner: tuple[int, int], rows: int, columns: int) -> Tensor:
-        """A view of what each position sees of x [n, H', W', F], contiguous: [length, n, rows, columns * F].
+        """A view of what each position sees of x [..., n, H', W', F]: [..., length, n, rows, columns * F].
 
-        It begins at (row, column) + `corner`.
+        It begins at (row, column) + `corner`; F lies together.
         """
-        (n, _, _, features), (images, down, right, _) = x.shape, x.stride()
+        (*before, n, _, _, features), (*steps, images, down, right, _) = x.shape, x.stride()
         place = x.storage_offset() + (self.first + corner[0]) * down + (self.column + corner[1]) * right
-        size = (self.length, n, rows, columns * features)
-        return x.as_strided(size, (down - self.stagger * right, images, down, 1), place)
+        size = (*before, self.length, n, rows, columns * features)
+        return x.as_strided(size, (*steps, down - self.stagger * right, images, down, 1), place)
+
+    @property
+    def rows(self) -> slice:
+        """Those that have a position."""
+        return slice(self.first, self.first + self.length)
 
 
 def waves(height: int, width: int, stagger: int) -> Iterator[Wave]:

@@ -136,6 +136,50 @@ class Pyramid(nn.Module):
         return beside
 
 
+class Colours:
+    """The colours of a pixel in turn, by the chain rule of [1] equation 3: P(g | r) is a mixture too.
+
+    A component's weight is multiplied with the probability that it gave to the colours before, a logistic
+    each; they move its mean.
+
+    Args:
+        out: what the network makes of a pixel, [..., M]: for K components, their weights; C means and C log
+            scales of each; and by how much each colour moves the means of later ones, C (C - 1) / 2.
+        colours: C.
+        start_means: added to the means, [K].
+        levels: of a colour.
+    """
+
+    def __init__(self, out: Tensor, colours: int, start_means: Tensor, levels: int) -> None:
+        out = out.float() if out.dtype in (torch.float16, torch.bfloat16) else out
+        parts = out.unflatten(-1, (-1, len(start_means)))  # [..., M / K, K]
+        weights, means, log_scales, moves = parts.split(
+            [1, colours, colours, parts.shape[-2] - 1 - 2 * colours], -2
+        )
+        self.weights = weights.squeeze(-2)
+        self.means, self.log_scales = (means + start_means).unbind(-2), log_scales.unbind(-2)
+        self.moves = iter(moves.tanh().unbind(-2))
+        self.levels = levels
+        self.earlier: list[Tensor] = []
+        self.mean = self.means[0]
+
+    def params(self) -> Tensor:
+        """Of this colour: weights, unnormalised logarithms, means, log scales, [..., 3 K]."""
+        return torch.cat([self.weights, self.mean, self.log_scales[len(self.earlier)]], -1)
+
+    def observe(self, value: Tensor) -> None:
+        """This colour is `value` [...], scaled; the next one follows."""
+        log_scale = self.log_scales[len(self.earlier)].clamp_min(MIN_LOG_SCALE)
+        here = DiscretizedLogisticMixture(
+            self.weights, self.mean, log_scale, self.levels, validate_args=False
+        )
+        self.weights = here.log_joint(((value + 1) / 2 * (self.levels - 1)).round())
+        self.earlier.append(value[..., None])
+        self.mean = self.means[len(self.earlier)]
+        for before, move in zip(self.earlier, self.moves, strict=False):
+            self.mean = self.mean + move * before
+
+
 class PixelCNNpp(Autoregressive, LabelByBias):
     """A pixel's colours are a mixture of logistics together, each mean moved by those before ([1] 2.2).
 
@@ -192,9 +236,11 @@ class PixelCNNpp(Autoregressive, LabelByBias):
         The chain rule over the colours of [1] equation 3: P(g | r) is a mixture too, whose weights are the
         components' weights given r.
         """
-        out = self._network(x, *self.as_numbers(*y))
-        out, x = out.movedim(1, -1), x.movedim(1, -1)  # [B, H, W, ...]
-        values = [self._value(out, x[..., :c]) for c in range(self.spec.shape[0])]
+        colours = self.colours_of(self._network(x, *self.as_numbers(*y)).movedim(1, -1))  # [B, H, W, M]
+        values = [colours.params()]
+        for value in x.unbind(1)[:-1]:
+            colours.observe(value)
+            values.append(colours.params())
         return torch.stack(values, 1).movedim(-1, 1).flatten(1, 2)  # [B, C, H, W, 3 K] first
 
     def _network(self, x: Tensor, y: Tensor | None = None) -> Tensor:
@@ -205,36 +251,9 @@ class PixelCNNpp(Autoregressive, LabelByBias):
         out: Tensor = self.head(F.elu(self.pyramid(above, beside, y)))
         return out
 
-    def _value(self, out: Tensor, earlier: Tensor) -> Tensor:
-        """out [..., M], the pixel's first colours [..., c], scaled -> colour c's parameters, [..., 3 K].
-
-        A component's weight grows by the probability that it gave to the earlier colours, one logistic each.
-        """
-        k, colours, c = self.mixtures, self.spec.shape[0], earlier.shape[-1]
-        out = out.float() if out.dtype in (torch.float16, torch.bfloat16) else out
-        weights, means, log_scales, moves = out.split(
-            [k, colours * k, colours * k, out.shape[-1] - k - 2 * colours * k], -1
-        )
-        weights = weights.log_softmax(-1)
-        means, log_scales = means.unflatten(-1, (colours, k)), log_scales.unflatten(-1, (colours, k))
-        moves = moves.unflatten(-1, (-1, k)).tanh() if colours > 1 else moves
-        used = 0
-        for colour in range(c + 1):
-            mean = means[..., colour, :] + self.start_means
-            for before in range(colour):
-                mean = mean + moves[..., used, :] * earlier[..., before, None]
-                used += 1
-            if colour < c:
-                level = (earlier[..., colour, None] + 1) / 2 * (self.spec.levels - 1)
-                one = DiscretizedLogisticMixture(
-                    torch.zeros_like(mean)[..., None],
-                    mean[..., None],
-                    log_scales[..., colour, :, None].clamp_min(MIN_LOG_SCALE),
-                    self.spec.levels,
-                    validate_args=False,
-                )
-                weights = weights + one.log_prob(level.round())
-        return torch.cat([weights, mean, log_scales[..., c, :]], -1)
+    def colours_of(self, out: Tensor) -> Colours:
+        """out [..., M] -> the distribution of a pixel's colours."""
+        return Colours(out, self.spec.shape[0], self.get_buffer("start_means"), self.spec.levels)
 
     def data_dependent_init(self, batch: Batch) -> None:
         """Outputs of convolutions have mean 0 and deviation 1 on this batch, of a block's second one 0.1."""

@@ -16,10 +16,10 @@ from gentrain.contracts import DataSpec
 from gentrain.distributions import Pixels
 from gentrain.layers.lstm_scan import GATES, diagonals, rows, scan
 from gentrain.layers.masked_conv import MaskedConv2d, colour_groups
-from gentrain.layers.raster import Canvas, Chain, Incremental, IncrementalModule, Residual, incremental
+from gentrain.layers.raster import Canvas, Chain, Incremental, Residual, incremental
 from gentrain.layers.settings import check_for_colours, check_odd, check_positive
 from gentrain.models.autoregressive.autoregressive import Autoregressive
-from gentrain.models.autoregressive.pixelrnn_steps import DiagonalSteps, RowSteps
+from gentrain.models.autoregressive.pixelrnn_steps import DiagonalSteps, RowSteps, Steps
 
 
 class LSTMLayer(nn.Module):
@@ -51,7 +51,7 @@ class LSTMLayer(nn.Module):
             self.input.bias.view(directions, GATES, -1)[:, 1] = 1
 
 
-class RowLSTM(LSTMLayer, IncrementalModule):
+class RowLSTM(LSTMLayer):
     """From the top down, a row at a time; the state above at columns j - 1, j, j + 1 ([1] section 3.1).
 
     So a pixel sees a triangle above it, and of its own row what the convolution of the input sees.
@@ -64,10 +64,6 @@ class RowLSTM(LSTMLayer, IncrementalModule):
         """x [B, in, H, W] -> [B, h, H, W]."""
         height, width = x.shape[-2:]
         return scan(self.input(x), self.state[0], rows(height, width), places=width)
-
-    def incremental(self, canvas: Canvas) -> Incremental:
-        """In waves."""
-        return RowSteps(self, canvas)
 
 
 class DiagonalBiLSTM(LSTMLayer):
@@ -107,8 +103,9 @@ class PixelRNN(Autoregressive):
         ValueError: a setting out of its range.
     """
 
-    #: Which LSTM.
+    #: Which LSTM, and its layers position by position.
     lstm: ClassVar[type[RowLSTM | DiagonalBiLSTM]]
+    steps: ClassVar[type[Steps]]
 
     def __init__(
         self, spec: DataSpec, *, hidden: int, depth: int, first_kernel: int, head_channels: int
@@ -142,31 +139,27 @@ class PixelRNN(Autoregressive):
         """x [B, C, H, W] in [-1, 1] -> logits [B, P * C, H, W]."""
         return self.network(x.to(memory_format=torch.channels_last))
 
+    def incremental(self, canvas: Canvas, *y: Tensor) -> Incremental:
+        """The network position by position or wave by wave, its layers together."""
+        first, *rest = self.network
+        blocks = [tuple(part.body.children()) for part in rest if isinstance(part, Residual)]
+        layers = cast(list[tuple[LSTMLayer, MaskedConv2d]], blocks)
+        head = nn.Sequential(*rest[len(layers) :])
+        return Chain([incremental(first, canvas), self.steps(layers, canvas), incremental(head, canvas)])
+
 
 class RowPixelRNN(PixelRNN):
     """PixelRNN of `RowLSTM` layers. Settings as of `PixelRNN`."""
 
-    lstm = RowLSTM
+    lstm, steps = RowLSTM, RowSteps
 
     @property
     def stagger(self) -> int:  # type: ignore[override]
         """A row up the first kernel reaches so many columns to the right, and a state one."""
         return 1 + max(cast(MaskedConv2d, self.network[0]).reach, 1)
 
-    def incremental(self, canvas: Canvas, *y: Tensor) -> Incremental:
-        """The network wave by wave."""
-        return incremental(self.network, canvas)
-
 
 class DiagonalPixelRNN(PixelRNN):
     """PixelRNN of `DiagonalBiLSTM` layers. Settings as of `PixelRNN`."""
 
-    lstm = DiagonalBiLSTM
-
-    def incremental(self, canvas: Canvas, *y: Tensor) -> Incremental:
-        """The network position by position, its layers together."""
-        first, *rest = self.network
-        blocks = [tuple(part.body.children()) for part in rest if isinstance(part, Residual)]
-        layers = cast(list[tuple[DiagonalBiLSTM, MaskedConv2d]], blocks)
-        head = nn.Sequential(*rest[len(layers) :])
-        return Chain([incremental(first, canvas), DiagonalSteps(layers, canvas), incremental(head, canvas)])
+    lstm, steps = DiagonalBiLSTM, DiagonalSteps

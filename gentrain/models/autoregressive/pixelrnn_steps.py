@@ -1,13 +1,16 @@
-"""The PixelRNN pixel by pixel, with every state computed once.
+"""The PixelRNN pixel by pixel, with every state computed once, for all layers at once as far as may be.
 
 The Row LSTM knows the row above as far as one column to the right, so that rows follow one another in waves.
 The Diagonal BiLSTM knows all of it: a row has to end, and then the states from the right are computed for the
-whole of it, in all layers at once.
+whole of it.
+
+Tensors are [L, features, n], L layers and n images, or the images of all positions of a wave: a gate of all
+images lies together. Gates are sorted by colour.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,59 +22,21 @@ from gentrain.layers.masked_conv import MaskedConv2d
 from gentrain.layers.raster import Canvas, Incremental, Wave
 
 if TYPE_CHECKING:
-    from gentrain.models.autoregressive.pixelrnn import DiagonalBiLSTM, RowLSTM
-
-
-def slices(groups: Sequence[int], colours: int) -> list[slice]:
-    """Which features belong to each colour; `groups`, the colour of each, does not fall."""
-    ends = [sum(group < g for group in groups) for g in range(colours + 1)]
-    return [slice(a, b) for a, b in pairwise(ends)]
-
-
-def gates_of(mine: slice, features: int) -> list[int]:
-    """Of one colour's features of the state, their gates among all 4 h."""
-    return [gate * features + i for gate in range(GATES) for i in range(mine.start, mine.stop)]
-
-
-def product(weight: Tensor, x: Tensor) -> Tensor:
-    """Of each layer's own weights, [L, out, in], and x [W, L, in, n] -> [W, L, out, n]."""
-    return torch.einsum("loi,wlin->wlon", weight, x)
-
-
-class RowSteps(Incremental):
-    """A `RowLSTM`. Keeps the states of the whole image, with zeros above and to either side."""
-
-    def __init__(self, layer: RowLSTM, canvas: Canvas) -> None:
-        self.input = layer.input.incremental(canvas)
-        self.slices = slices(layer.state_groups, canvas.channels)
-        shape = (canvas.n, canvas.height + 1, canvas.width + 2, layer.features)
-        self.h, self.c = canvas.like.new_zeros(shape), canvas.like.new_zeros(shape)
-        taps = layer.state[0].detach().flatten(0, 1)  # [3 h, 4 h]
-        self.taps = [taps[:, gates_of(mine, layer.features)].contiguous() for mine in self.slices]
-
-    def at(self, column: Wave, group: int, x: Tensor) -> Tensor:
-        mine = self.slices[group]
-        above = column.window(self.h, (0, 0), 1, 3).flatten(0, 2)  # [length * n, 3 h]
-        c_above = column.window(self.c, (0, 1), 1, 1)[..., mine].flatten(0, 2)
-        h, c = cell(self.input.at(column, group, x).addmm_(above, self.taps[group]), c_above)
-        for states, now in ((self.h, h), (self.c, c)):
-            here = column.window(states, (1, 1), 1, 1)[..., mine]
-            here.copy_(now.view_as(here))
-        return h
+    from gentrain.models.autoregressive.pixelrnn import LSTMLayer
 
 
 class Place(NamedTuple):
-    """What one colour of one layer reads and writes at one column: views, and its weights.
+    """What one colour of one layer reads and writes at a position: views, and its weights.
 
     Args:
         x: the layer's input, of this colour, [2 h of the colour, n].
-        seen: all of its input and the state to the left, [3 h, n].
-        base: what rows above give to the gates from the left, [4 h of the colour, n].
+        seen: what its gates are made from, all of its input first, [S, n].
+        base: what they are made from besides, [4 h of the colour, n].
         to_gates: from `seen`.
-        c: of the pixel to the left, then of this one: a feature is of use to its own gates alone.
+        c: of the position before, then of this one: a feature is of use to its own gates alone.
         h: the state here, of this colour, [h of the colour, n].
         states: of all colours, [h, n].
-        added: what the state from the right adds to the input, [2 h of the colour, n].
+        added: what is added to the input besides, [2 h of the colour, n] or [2 h of the colour, 1].
         to_wide: from `states`.
     """
 
@@ -86,92 +51,166 @@ class Place(NamedTuple):
     to_wide: Tensor
 
 
-class DiagonalSteps(Incremental):
-    """The layers, each a `DiagonalBiLSTM` and a 1x1 convolution: x -> x + conv(lstm(x)).
+def by_layer(*views: Tensor) -> list[Place]:
+    """The fields of `Place` of all layers, [L, ...] each."""
+    return [*map(Place, *(view.unbind() for view in views))]
 
-    Tensors are [W, L, features, n], L layers, so that a gate of all images lies together.
-    """
 
-    def __init__(self, layers: Sequence[tuple[DiagonalBiLSTM, MaskedConv2d]], canvas: Canvas) -> None:
+def through(layers: Iterable[Place], x: Tensor) -> Tensor:
+    """One colour of x [2 h, n] through all layers, x + conv(lstm(x)) each; `cell` in place."""
+    for layer in layers:
+        layer.x.copy_(x)
+        gates = torch.addmm(layer.base, layer.to_gates, layer.seen)
+        i, f, o, written = gates.chunk(GATES)
+        gates[: -len(written)].sigmoid_()
+        layer.c.mul_(f).addcmul_(i, written.tanh_())
+        torch.tanh(layer.c, out=layer.h).mul_(o)
+        x = torch.addmm(layer.added, layer.to_wide, layer.states).add_(x)
+    return x
+
+
+def product(weight: Tensor, x: Tensor) -> Tensor:
+    """Of each layer's own weights, [L, out, in], and x [W, L, in, n] -> [W, L, out, n]."""
+    return torch.einsum("loi,wlin->wlon", weight, x)
+
+
+class Steps(Incremental):
+    """What the layers of both have: each an LSTM and a 1x1 convolution."""
+
+    def __init__(self, layers: Sequence[tuple[LSTMLayer, MaskedConv2d]], canvas: Canvas) -> None:
         lstm, conv = layers[0]
-        depth, h, self.wide = len(layers), lstm.features, len(conv.out_groups)
-        stacked = lambda tensors: torch.stack(list(tensors)).detach()  # noqa: E731
-        made = lambda rows, columns=canvas.width: canvas.like.new_zeros(columns, depth, rows, canvas.n)  # noqa: E731
-        # [L, 4 h, 2 h] and [L, 4 h, 1], from the left and from the right; [L, 2, 2, 4 h, h]; [L, 2 h, h].
-        left, self.from_input = stacked((m.input.weight * m.input.mask)[:, :, 0, 0] for m, _ in layers).chunk(
-            2, 1
+        self.depth, self.h, self.wide = len(layers), lstm.features, len(conv.out_groups)
+        self.n, self.like = canvas.n, canvas.like
+        # Of each colour: its features of the state, of a layer's input, and its gates in their order here.
+        self.of_state, self.of_wide = (
+            [slice(a, b) for a, b in pairwise(sum(i < g for i in groups) for g in range(canvas.channels + 1))]
+            for groups in (lstm.state_groups, conv.out_groups)
         )
-        left_bias, self.bias = stacked(m.input.bias[:, None] for m, _ in layers).chunk(2, 1)
-        states = stacked(m.state for m, _ in layers).transpose(-1, -2)
-        out = stacked((conv.weight * conv.mask)[:, :, 0, 0] for _, conv in layers)
-        out_bias = stacked(conv.bias[:, None] for _, conv in layers)
-        self.from_above, self.from_beside = states[:, 1].unbind(1)  # to the gates from the right
+        self.of_gates = [slice(GATES * mine.start, GATES * mine.stop) for mine in self.of_state]
+        self.order = [
+            k * self.h + i for mine in self.of_state for k in range(GATES) for i in range(self.h)[mine]
+        ]
 
-        # What gates see: at each column a layer's input, and the state to the left, none at first.
-        self.seen = made(self.wide + h, canvas.width + 1)
-        self.right = made(h)  # states from the right of the row above
-        self.c = made(h, 1)[0]
-        self.begun = False
-        # Of each colour, what a row begins with: (weight, bias, result), of states above and from the right.
-        self.above: list[tuple[Tensor, Tensor, Tensor]] = []
-        self.across: list[tuple[Tensor, Tensor, Tensor]] = []
-        self.places: list[list[list[Place]]] = []  # [colour][column][layer]
-        of_state, of_wide = (
-            slices(groups, canvas.channels) for groups in (lstm.state_groups, conv.out_groups)
+        def stacked(tensors: Iterable[Tensor]) -> Tensor:
+            return torch.stack(list(tensors)).detach()
+
+        # Of each direction [L, 4 h, 2 h, columns], [L, 4 h, 1], [L, taps, 4 h, h]; [L, 2 h, h], [L, 2 h, 1].
+        weight = stacked((m.input.weight * m.input.mask)[:, :, 0] for m, _ in layers)
+        self.from_input = weight.tensor_split(len(lstm.state), 1)
+        self.bias = stacked(m.input.bias[:, None] for m, _ in layers).tensor_split(len(lstm.state), 1)
+        self.from_states = stacked(m.state for m, _ in layers).transpose(-1, -2).unbind(1)
+        self.out = stacked((conv.weight * conv.mask)[:, :, 0, 0] for _, conv in layers)
+        self.out_bias = stacked(conv.bias[:, None] for _, conv in layers)
+
+    def zeros(self, *shape: int) -> Tensor:
+        """Of what is drawn."""
+        return self.like.new_zeros(*shape)
+
+
+class RowSteps(Steps):
+    """Of `RowLSTM`s. Keeps all states, zeros above and to either side, and the last input in each row."""
+
+    def __init__(self, layers: Sequence[tuple[LSTMLayer, MaskedConv2d]], canvas: Canvas) -> None:
+        super().__init__(layers, canvas)
+        shape = (self.depth, canvas.n, canvas.height + 1, canvas.width + 2, self.h)
+        self.states, self.cells = self.zeros(*shape), self.zeros(*shape)
+        self.x = self.zeros(self.depth, canvas.height, canvas.n, self.wide)
+        # From the input to the left and the three states above; from the input here.
+        left, here = self.from_input[0][:, self.order].unbind(-1)
+        above = self.from_states[0][:, :, self.order].unbind(1)
+        self.from_known, self.known_bias = torch.cat([left, *above], 2), self.bias[0][:, self.order]
+        self.from_here = [here[:, gates].contiguous() for gates in self.of_gates]
+        self.to_wide = [self.out[:, wide].contiguous() for wide in self.of_wide]
+
+    def at(self, column: Wave, group: int, x: Tensor) -> Tensor:
+        if group == 0:
+            self._begin(column)
+        mine, wide, gates = self.of_state[group], self.of_wide[group], self.of_gates[group]
+        layers = by_layer(
+            *(self.x_now[:, wide], self.x_now, self.base[:, gates], self.from_here[group]),
+            *(
+                self.c_now[:, mine],
+                self.h_now[:, mine],
+                self.h_now,
+                self.out_bias[:, wide],
+                self.to_wide[group],
+            ),
         )
-        for mine, within in zip(of_state, of_wide, strict=True):
-            gates = gates_of(mine, h)
-            to_gates = torch.cat([left, states[:, 0, 1]], 2)[:, gates]
-            to_wide, base, added = out[:, within], made(len(gates)), made(within.stop - within.start)
-            self.above.append((states[:, 0, 0, gates], left_bias[:, gates], base))
-            self.across.append((to_wide, out_bias[:, within], added))
-            self.places.append(
-                [
-                    [
-                        Place(
-                            x=self.seen[j, k, within],
-                            seen=self.seen[j, k],
-                            base=base[j, k],
-                            to_gates=to_gates[k],
-                            c=self.c[k, mine],
-                            h=self.seen[j + 1, k, self.wide :][mine],
-                            states=self.seen[j + 1, k, self.wide :],
-                            added=added[j, k],
-                            to_wide=to_wide[k],
-                        )
-                        for k in range(depth)
-                    ]
-                    for j in range(canvas.width)
-                ]
-            )
+        x = through(layers, x.t())
+        if group + 1 == len(self.of_state):
+            self._end(column)
+        return x.t()
+
+    def _begin(self, wave: Wave) -> None:
+        """What all layers know before: the inputs to the left and the states above."""
+        above = wave.window(self.states, (0, 0), 1, 3)[:, :, :, 0]  # [L, length, n, 3 h]
+        known = torch.cat([self.x[:, wave.rows], above], 3).flatten(1, 2)
+        self.base = torch.baddbmm(self.known_bias, self.from_known, known.transpose(1, 2))
+        c_above = wave.window(self.cells, (0, 1), 1, 1)[:, :, :, 0].flatten(1, 2)
+        self.c_now = c_above.transpose(1, 2).contiguous()  # [L, h, length * n]
+        self.h_now = torch.zeros_like(self.c_now)
+        self.x_now = self.zeros(self.depth, self.wide, self.c_now.shape[2])
+
+    def _end(self, wave: Wave) -> None:
+        """What has been computed is kept."""
+        for kept, now in (
+            (wave.window(self.states, (1, 1), 1, 1)[:, :, :, 0], self.h_now),
+            (wave.window(self.cells, (1, 1), 1, 1)[:, :, :, 0], self.c_now),
+            (self.x[:, wave.rows], self.x_now),
+        ):
+            kept.copy_(now.transpose(1, 2).unflatten(1, kept.shape[1:3]))
+
+
+class DiagonalSteps(Steps):
+    """Of `DiagonalBiLSTM`s, a row's tensors [W, L, features, n]."""
+
+    def __init__(self, layers: Sequence[tuple[LSTMLayer, MaskedConv2d]], canvas: Canvas) -> None:
+        super().__init__(layers, canvas)
+        width, depth, n, h = canvas.width, self.depth, canvas.n, self.h
+        # What gates see: at each column a layer's input, and the state to the left, none at first.
+        seen = self.zeros(width + 1, depth, self.wide + h, n)
+        self.x, self.states, self.first = (
+            seen[:-1, :, : self.wide],
+            seen[1:, :, self.wide :],
+            seen[0, :, self.wide :],
+        )
+        self.right = self.zeros(width, depth, h, n)  # states from the right of the row above
+        self.c = self.zeros(depth, h, n)
+        self.base = self.zeros(width, depth, GATES * h, n)
+        self.added = self.zeros(width, depth, self.wide, n)
+        self.from_above, beside = self.from_states[0][:, :, self.order].unbind(1)
+        from_seen = torch.cat([self.from_input[0][:, self.order, :, 0], beside], 2)
+        self.above_bias = self.bias[0][:, self.order]
+        self.places = [
+            [
+                by_layer(
+                    *(seen[j, :, wide], seen[j], self.base[j, :, gates], from_seen[:, gates]),
+                    *(self.c[:, mine], self.states[j, :, mine], self.states[j], self.added[j, :, wide]),
+                    self.out[:, wide],
+                )
+                for j in range(width)
+            ]
+            for mine, wide, gates in zip(self.of_state, self.of_wide, self.of_gates, strict=True)
+        ]
+        self.begun = False
 
     def begin_row(self) -> None:
         if self.begun:
             self._from_right()
         self.begun = True
-        h_above = self.seen[1:, :, self.wide :]
-        for weight, bias, base in self.above:
-            torch.add(product(weight, h_above), bias, out=base)
-        for weight, bias, added in self.across:
-            torch.add(product(weight, self.right), bias, out=added)
-        self.seen[0, :, self.wide :] = 0
+        torch.add(product(self.from_above, self.states), self.above_bias, out=self.base)
+        torch.add(product(self.out, self.right), self.out_bias, out=self.added)
+        self.first.zero_()
         self.c.zero_()
 
     def _from_right(self) -> None:
-        """The states from the right of the row that has ended, all layers at once."""
-        x = self.seen[:-1, :, : self.wide]
-        pre = product(self.from_input, x) + product(self.from_above, self.right) + self.bias  # [W, L, 4 h, n]
+        """The states from the right of the row that has ended."""
+        above, beside = self.from_states[1].unbind(1)
+        base = product(self.from_input[1][..., 0], self.x) + product(above, self.right) + self.bias[1]
         h = c = torch.zeros_like(self.c)
-        for column in reversed(range(len(pre))):
-            h, c = cell(torch.baddbmm(pre[column], self.from_beside, h), c, 1)
+        for column in reversed(range(len(base))):
+            h, c = cell(torch.baddbmm(base[column], beside, h), c, 1)
             self.right[column] = h
 
     def at(self, column: int, group: int, x: Tensor) -> Tensor:
-        x = x.t()
-        for place in self.places[group][column]:
-            place.x.copy_(x)
-            h, c = cell(torch.addmm(place.base, place.to_gates, place.seen), place.c, 0)
-            place.h.copy_(h)
-            place.c.copy_(c)
-            x = torch.addmm(place.added, place.to_wide, place.states).add_(x)
-        return x.t()
+        return through(self.places[group][column], x.t()).t()
