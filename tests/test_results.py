@@ -19,7 +19,7 @@ from composing_once import composed_once
 from running import SUPPORT, TESTS, Ended, quietly_in, toy
 
 from gentrain import exported
-from gentrain.api import load_checkpoint
+from gentrain.api import compose_train, load_checkpoint
 from gentrain.cli import main
 from gentrain.commands.reproduce import check_targets
 from gentrain.config import options
