@@ -116,14 +116,17 @@ class Run:
 def _before_config(entry: Path) -> bool:
     """Whether a run that ended before its config.yaml may have left this: it holds nothing of value.
 
-    Its own marks, empty folders, files that are empty (a power cut) or half written, and a log, which stays.
+    Its own marks, checkpoints/ without any, settings that are empty (a power cut) or half written, and a log,
+    which stays.
     """
-    if entry.is_dir():
-        return not any(entry.iterdir())
+    if entry.name == "checkpoints":
+        return entry.is_dir() and not any(entry.iterdir())
     if entry.name in (".lock", ".pid", ".launch") or entry.name.endswith(LEFTOVER):
         return True
+    if entry.name == "config.yaml":
+        return entry.stat().st_size == 0
     # What a shell or a queue writes of the command to the folder that it names; no file of ours is called so.
-    return entry.suffix in (".log", ".out", ".err") or entry.stat().st_size == 0
+    return entry.suffix in (".log", ".out", ".err") and entry.is_file()
 
 
 def check_new(folder: Path) -> None:

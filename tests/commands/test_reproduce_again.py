@@ -182,14 +182,16 @@ def test_the_same_command_begins_anew_where_nothing_came_of_the_last(
         assert (FOLDER / left).read_text() == content
 
 
-@pytest.mark.parametrize("file", ["thesis.tex", "metrics.jsonl", "checkpoints/last.pt", "samples/a.png"])
+@pytest.mark.parametrize(
+    "file", ["thesis.tex", "empty.txt", "metrics.jsonl", "checkpoints/last.pt", "samples/a.png"]
+)
 def test_what_is_of_value_is_not_trained_over(reproduce: Callable[..., Ended], file: str) -> None:
     (FOLDER / file).parent.mkdir(parents=True)
-    (FOLDER / file).write_text("x")
+    (FOLDER / file).write_text(content := "" if file == "empty.txt" else "x")
     done = reproduce()
     assert done.status == 2
     assert f"run_dir={FOLDER} is not empty" in done.one_line()
-    assert (FOLDER / file).read_text() == "x"
+    assert (FOLDER / file).read_text() == content
     assert not (FOLDER / "config.yaml").exists()
 
 
