@@ -32,10 +32,10 @@ class Line(NamedTuple):
     stride: int
 
     def of(self, x: Tensor) -> Tensor:
-        """A view of these pixels of x [B, H * W, F], contiguous: [length, B, F]."""
-        images, pixels, features = x.shape
-        size, strides = (self.length, images, features), (self.stride * features, pixels * features, 1)
-        return x.as_strided(size, strides, x.storage_offset() + self.start * features)
+        """A view of these pixels of x [B, H * W, F], F together: [length, B, F]."""
+        (images, _, features), (image, pixel, _) = x.shape, x.stride()
+        size, strides = (self.length, images, features), (self.stride * pixel, image, 1)
+        return x.as_strided(size, strides, x.storage_offset() + self.start * pixel)
 
 
 def rows(height: int, width: int) -> list[Line]:
@@ -87,7 +87,8 @@ def scan(pre: Tensor, weight: Tensor, lines: Sequence[Line], places: int) -> Ten
     height, width = pre.shape[-2:]
     with torch.autocast(pre.device.type, enabled=False):
         dtype = torch.promote_types(pre.dtype, torch.float32)
-        flat = pre.permute(0, 2, 3, 1).flatten(1, 2).contiguous()  # [B, H * W, 4 F]
+        flat = pre.permute(0, 2, 3, 1).flatten(1, 2)  # [B, H * W, 4 F], a view where features lie together
+        flat = flat if flat.stride(2) == 1 else flat.contiguous()
         states: Tensor = _Scan.apply(flat, weight.to(dtype), lines, places)
     return states.unflatten(1, (height, width)).permute(0, 3, 1, 2)
 

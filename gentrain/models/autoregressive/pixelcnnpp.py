@@ -156,7 +156,7 @@ class Colours:
         weights, means, log_scales, moves = parts.split(
             [1, colours, colours, parts.shape[-2] - 1 - 2 * colours], -2
         )
-        self.weights = weights.squeeze(-2)
+        self.weights = weights.squeeze(-2).log_softmax(-1)
         self.means, self.log_scales = (means + start_means).unbind(-2), log_scales.unbind(-2)
         self.moves = iter(moves.tanh().unbind(-2))
         self.levels = levels
@@ -164,7 +164,7 @@ class Colours:
         self.mean = self.means[0]
 
     def params(self) -> Tensor:
-        """Of this colour: weights, unnormalised logarithms, means, log scales, [..., 3 K]."""
+        """Of this colour: log weights, means, log scales, [..., 3 K]."""
         return torch.cat([self.weights, self.mean, self.log_scales[len(self.earlier)]], -1)
 
     def observe(self, value: Tensor) -> None:
