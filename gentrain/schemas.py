@@ -32,8 +32,8 @@ class SampleConfig(GivenConfig):
     truncation: Optional[float] = knob(None, above=0)
     # Instead of draws: latents in a file (.npz of `encode`, .npy), or in base64. None: drawn from the prior.
     latents: Optional[str] = knob(None, path=True)
-    # With latents, of a model that mixes labels or captions: a share of each, [3:0.7,8:0.3] or
-    # ["a cat:0.7","a dog:0.3"]. None: as label= or caption= says.
+    # With latents, of a model that mixes labels or captions: a share of each, [3:0.7,8:0.3],
+    # or ["a cat:0.7","a dog:0.3"]. None: as label= or caption= says.
     mixture: Any = None
     # Batches of 64 draws that BatchNorm's statistics are of; 0: those of training. None: 16 with truncation.
     standing: Optional[int] = knob(None, at_least=0, at_most=10_000)
