@@ -153,6 +153,11 @@ PANELS = [
         },
     ),
     kept(
+        "sngan_mnist",
+        "SNGAN on MNIST (28x28)",
+        {**SAMPLES, "interpolations": ["interpolate", "rows=8", "columns=8"]},
+    ),
+    kept(
         "pix2pix_mnist",
         "Pix2Pix from outline to digit, test images",
         {"source, translation, truth": ["translate", "images=" + ",".join(map(str, range(16)))]},
