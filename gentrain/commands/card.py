@@ -184,8 +184,8 @@ def measuring(result: Mapping[str, Any]) -> str:
     if metrics != ["likelihood"]:
         words.append(f"metrics=[{','.join(metrics)}]")
     for kind in result["estimator"].values():
-        count = str(kind).partition(",")[0].rpartition("-")[2]  # of a bound: its samples
-        if count.isdigit():
+        _, dash, count = str(kind).partition(",")[0].rpartition("-")  # IWAE-5000: of a bound, its samples
+        if dash and count.isdigit():
             words.append(f"samples={count}")
             break
     return " ".join(words)

@@ -110,3 +110,16 @@ def test_an_experiments_licence_is_not_that_of_other_images(
     done = gentrain("train", *arguments)
     assert "note    no licence of the data in dataset.root is known" in done.out, done.err
     assert "no licence" not in gentrain("train", *arguments, "dataset.license=MIT").out
+
+
+@pytest.mark.parametrize(
+    ("metric", "estimator", "expected"),
+    [
+        ("likelihood.nats", "IWAE-5000, mnist test, 10,000 images", " samples=5000"),
+        ("likelihood.nats", "exact, mnist test, 10,000 images", ""),
+        ("classifier.entropy", "10,000 samples, seen by a classifier of mnist", " metrics=[classifier]"),
+    ],
+)
+def test_the_command_that_measures_again(metric: str, estimator: str, expected: str) -> None:
+    result = {"experiment": "one", "obtained": {metric: 1.0}, "estimator": {metric: estimator}}
+    assert card.measuring(result) == f"gentrain eval ckpt=results/one{expected}"
