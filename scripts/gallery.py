@@ -158,6 +158,16 @@ PANELS = [
         {**SAMPLES, "interpolations": ["interpolate", "rows=8", "columns=8"]},
     ),
     kept(
+        "biggan_mnist",
+        "BigGAN on MNIST (28x28)",
+        {
+            "labels 0 to 9 by column": ["sample", "n=100"],
+            "latents cut off at 0.5": ["sample", "n=100", "truncation=0.5"],
+            "a 3 and a 9, and their children": ["cross", "parents=[3,9]", "children=32"],
+            "interpolations of label 5": ["interpolate", "label=5", "rows=8", "columns=8"],
+        },
+    ),
+    kept(
         "pix2pix_mnist",
         "Pix2Pix from outline to digit, test images",
         {"source, translation, truth": ["translate", "images=" + ",".join(map(str, range(16)))]},
