@@ -35,9 +35,13 @@ def check_seeds(seeds: Sequence[int] | None) -> None:
     """Refuse seeds of which none is in the middle.
 
     Raises:
-        UserError: an even number of them, or one that comes twice.
+        UserError: an even number of them, one that comes twice, or one that no `seed` may be.
     """
-    if seeds is not None and (len(seeds) % 2 == 0 or len(set(seeds)) < len(seeds)):
+    if seeds is None:
+        return
+    if wrong := [seed for seed in seeds if not 0 <= seed < 2**63]:
+        raise UserError(f"seeds: expected each at least 0 and below 2^63, found {wrong[0]}")
+    if len(seeds) % 2 == 0 or len(set(seeds)) < len(seeds):
         raise UserError(
             f"seeds: expected an odd number of different ones, of which one is in the middle, found {seeds}"
         )

@@ -68,14 +68,14 @@ class OtherTracker:
     def _begin(self, folder: Path, settings: Mapping[str, float | str]) -> None:
         os.environ.setdefault("WANDB_MODE", "offline")
         self._module = importlib.import_module(self.name)
+        # Of a relative folder alone the parent has no name, and a name that begins with / is a path to some.
+        named = [part for part in (folder.parent.name, folder.name) if part]
         asked: dict[str, Any] = {
             "project": "gentrain",
-            "name": f"{folder.parent.name}/{folder.name}",
+            "name": "/".join(named),
             "dir": str(folder),
             "config": dict(settings),
-            "id": "".join(
-                c if c.isalnum() or c in "-_" else "-" for c in f"{folder.parent.name}-{folder.name}"
-            ),
+            "id": "".join(c if c.isalnum() or c in "-_" else "-" for c in "-".join(named)),
             "resume": "allow",
         }
         known = inspect.signature(self._module.init).parameters

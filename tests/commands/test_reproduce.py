@@ -171,6 +171,13 @@ def test_seeds_without_a_middle(reproduce: Callable[..., Ended], seeds: str) -> 
     assert not FOLDER.exists()
 
 
+def test_a_seed_that_cannot_be(reproduce: Callable[..., Ended]) -> None:
+    done = reproduce("seeds=[0,-1,2]")
+    assert done.status == 2
+    assert "seeds: expected each at least 0 and below 2^63, found -1" in done.one_line()
+    assert not FOLDER.exists()
+
+
 # Mistakes
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from gans import GAME
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
@@ -27,16 +28,7 @@ from gentrain.models.adversarial.infogan import InfoGAN
 from gentrain.models.adversarial.sngan import SNGAN
 
 SPEC = DataSpec((1, 8, 8), levels=17, classes=3)
-SETTINGS: dict[str, Any] = {
-    "latent_dim": 5,
-    "latent": "gaussian",
-    "objective": "nonsaturating",
-    "penalty_weight": 10.0,
-    "n_critic": 1,
-    "augment": [],
-    "r1_weight": 0.0,
-    "r1_every": 16,
-}
+SETTINGS: dict[str, Any] = {"latent_dim": 5, **GAME}
 
 
 def to_image(features: int) -> nn.Sequential:

@@ -18,6 +18,16 @@ from gentrain.training.update import TurnUpdate
 
 DIGITS = DataSpec(shape=(1, 8, 8), levels=17)
 ALL = pytest.mark.parametrize("objective", OBJECTIVES)
+#: Settings of every game between two players.
+GAME: dict[str, Any] = {
+    "latent": "gaussian",
+    "objective": "nonsaturating",
+    "penalty_weight": 10.0,
+    "n_critic": 1,
+    "augment": [],
+    "r1_weight": 0.0,
+    "r1_every": 16,
+}
 NETWORKS = pytest.mark.parametrize("network", ["dcgan", "mlp"])
 
 
@@ -29,13 +39,7 @@ def gan(spec: DataSpec = DIGITS, **settings: Any) -> GAN:
         "dense": 0,
         "hidden": [12, 10],
         "latent_dim": 6,
-        "latent": "gaussian",
-        "objective": "nonsaturating",
-        "penalty_weight": 10.0,
-        "n_critic": 1,
-        "augment": [],
-        "r1_weight": 0.0,
-        "r1_every": 16,
+        **GAME,
         "norm": "auto",
         "generator_norm": "auto",
     }

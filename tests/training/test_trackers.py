@@ -23,7 +23,7 @@ class Run:
         with open("told.json", "w") as file: json.dump([begun, told], file)
 begun, told = {{}}, []
 def init(project, name, config, dir, resume=None):
-    begun.update(project=project, config=config, dir=dir, mode=os.environ["WANDB_MODE"])
+    begun.update(project=project, name=name, config=config, dir=dir, mode=os.environ["WANDB_MODE"])
     return Run()
 """
 FEW = [*MODELS["vae_mlp"], *OFTEN, "train.steps=20", "run_dir=run"]
@@ -45,6 +45,7 @@ def test_a_tracker_is_told_figures_and_pictures(
     assert done.status == 0, done.err
     begun, told = json.loads(Path("told.json").read_text())
     assert begun["config"]["model.hidden"] == "[16]"
+    assert begun["name"] == "run", "no path from the root, where some trackers would write"
     assert begun["mode"] == "offline", "nothing is sent anywhere by itself"
     assert begun["dir"] == str(Path("run").resolve()) or begun["dir"] == "run"
     lines = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
