@@ -43,6 +43,8 @@ RELATIVE, ABSOLUTE = 1e-5, 1e-5
 LATER = (0.25, 0.01)
 #: Small files: what is kept of a model whose layers are wide by default.
 SMALLER = {"vae": "model.hidden=[16]", "ae": "model.hidden=[16]", "cvae": "model.hidden=[16]"}
+#: Settings that models were given later, as they were before.
+FORMERLY = {"text_gan": "model.both_ways=false"}
 #: What is not a figure of the model.
 CLOCK = ("speed/", "images", "epoch")
 
@@ -53,7 +55,7 @@ def arguments(name: str, run: str) -> list[str]:
     A setting of the model itself counts, but for the precision: half precisions differ between processors.
     """
     own = [part for part in MODELS[name] if not part.startswith("precision=")]
-    own += [SMALLER[name]] if name in SMALLER else []
+    own += [more[name] for more in (SMALLER, FORMERLY) if name in more]
     return ["train", *own, *SETTINGS, f"train.steps={STEPS}", f"run_dir={run}"]
 
 

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -31,9 +31,9 @@ class Told(nn.Module):
     Vectors that are given, floating [B, E], stay as they are: mixtures of several captions'.
     """
 
-    def __init__(self, words: int, text: int, size: int) -> None:
+    def __init__(self, words: int, text: int, both_ways: bool, size: int) -> None:
         super().__init__()
-        self.encoder = WordEncoder(words, text)
+        self.encoder = WordEncoder(words, text, both_ways)
         self.small = nn.Sequential(nn.Linear(text, size), nn.LeakyReLU(SLOPE))
 
     def forward(self, y: Tensor) -> Tensor:
@@ -109,6 +109,7 @@ class TextGAN(Adversarial, MixesConditions):
         spec: what the images are, with captions; heights and widths that are multiples of 4 from 8 up.
         channels: maps of both networks next to the image.
         text: E, numbers of a caption's vector.
+        both_ways: whether words are read backwards too, for half of the vector.
         told: numbers that it is made into for either network; 128 in [1].
         mismatched: whether images with wrong captions are shown, GAN-CLS; false: a plain conditional GAN.
         interpolate_weight: of the generator's fakes for captions half between two of the batch, GAN-INT [1]
@@ -121,6 +122,7 @@ class TextGAN(Adversarial, MixesConditions):
     """
 
     takes: ClassVar[tuple[str, ...]] = ("caption",)
+    formerly: ClassVar[Mapping[str, Any]] = {"both_ways": False}
     generator: TextGenerator
     discriminator: TextDiscriminator
     examples: Tensor
@@ -131,6 +133,7 @@ class TextGAN(Adversarial, MixesConditions):
         *,
         channels: int,
         text: int,
+        both_ways: bool,
         told: int,
         mismatched: bool,
         interpolate_weight: float,
@@ -145,8 +148,8 @@ class TextGAN(Adversarial, MixesConditions):
         self.mismatched, self.interpolate_weight, self.mixed_size = mismatched, interpolate_weight, text
         norm = "layer" if self.objective.penalised else "batch"
         makes = DCGANGenerator(self.latent_dim + told, spec.shape, channels, 0, "batch")
-        self.generator = TextGenerator(makes, Told(condition.size, text, told))
-        told_d = Told(condition.size, text, told)
+        self.generator = TextGenerator(makes, Told(condition.size, text, both_ways, told))
+        told_d = Told(condition.size, text, both_ways, told)
         self.discriminator = TextDiscriminator(spec.shape, channels, norm, told_d, told)
         self.register_buffer("examples", condition.in_turn(REMEMBERED, torch.device("cpu")))
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from torch.nn.functional import softplus
 
 from gentrain.contracts import Batch, DataSpec
@@ -17,6 +18,7 @@ SETTINGS: dict[str, Any] = {
     "latent_dim": 5, "latent": "gaussian", "objective": "nonsaturating", "penalty_weight": 10.0,
     "n_critic": 1, "augment": [], "r1_weight": 0.0, "r1_every": 16, "channels": 4,
     "text": 6, "told": 3, "mismatched": True,
+    "both_ways": True,
     "interpolate_weight": 0.0,
 }  # fmt: skip
 
@@ -65,15 +67,31 @@ def test_captions_are_read_once_a_turn_and_learnt_from_in_all_pairs() -> None:
     assert len(calls) == 2, "what was read does not outlive its turn"
 
 
-def test_words_are_read_in_order_and_padding_not_at_all() -> None:
+@pytest.mark.parametrize("both_ways", [False, True])
+def test_words_are_read_in_order_and_padding_not_at_all(both_ways: bool) -> None:
     torch.manual_seed(0)
-    reads = WordEncoder(4, 6).double()
+    reads = WordEncoder(4, 6, both_ways).double()
     y = torch.tensor([[2, 4, 3, 0, 0], [3, 4, 2, 0, 0]])
     found = reads(y)
     assert not torch.allclose(found[0], found[1]), "one above two is not two above one"
     assert torch.allclose(reads(y[:, :3]), found)
     assert torch.allclose(reads(y[None]), found.mean(0)), "of several the mean"
     assert torch.isfinite(reads(torch.zeros(1, 5, dtype=torch.int64))).all()
+
+
+def test_words_read_both_ways_are_those_of_a_bidirectional_unit() -> None:
+    torch.manual_seed(0)
+    reads = WordEncoder(4, 6, both_ways=True).double()
+    assert reads.reads_backwards is not None
+    oracle = nn.GRU(6, 3, batch_first=True, bidirectional=True).double()
+    forwards = dict(reads.reads.named_parameters())
+    backwards = {f"{name}_reverse": value for name, value in reads.reads_backwards.named_parameters()}
+    oracle.load_state_dict({**forwards, **backwards})
+    captions = [[2, 4, 3], [3, 4, 2, 1, 1], [4]]
+    y = torch.tensor([caption + [0] * (5 - len(caption)) for caption in captions])
+    for found, caption in zip(reads(y), captions, strict=True):
+        states, _ = oracle(reads.words(torch.tensor([caption])))
+        assert torch.allclose(found, states[0].mean(0))
 
 
 def test_the_generator_also_makes_what_lies_between_two_captions() -> None:
