@@ -188,6 +188,17 @@ PANELS = [
             "from 1 to 7": ["arithmetic", "images=2,5,14,31", "plus=[7]", "minus=[1]", "strength=1.5"],
         },
     ),
+    Panel(
+        "nice_mnist",
+        "NICE on MNIST (28x28)",
+        ["experiment=nice_mnist"],
+        DATA / "mnist",
+        {
+            **SAMPLES,
+            "at temperature 0.7": ["sample", "n=64", "temperature=0.7"],
+            "between test images": ["interpolate", "images=" + ",".join(map(str, range(16))), "columns=8"],
+        },
+    ),
     kept("nice_digits", "NICE on digits (8x8)", OF_A_FLOW, None),
     kept("realnvp_digits", "RealNVP on digits (8x8)", OF_A_FLOW, None),
     kept("glow_digits", "Glow on digits (8x8)", OF_A_FLOW, None),
