@@ -19,7 +19,7 @@ _TILE = 56
 #: Longest side up to which tiles are enlarged, in pixels.
 _LONGEST = 8 * _TILE
 #: Grey pixels around each tile.
-_GAP = 2
+GAP = 2
 
 
 def to_display(x: Tensor, levels: int) -> Tensor:
@@ -45,14 +45,18 @@ def grid(x: Tensor, levels: int, columns: int | None = None) -> Tensor:
     height, width = shown.shape[-2:]
     factor = max(1, min(math.ceil(_TILE / min(height, width)), _LONGEST // max(height, width)))
     shown = shown.repeat_interleave(factor, -1).repeat_interleave(factor, -2)
-    columns = columns or math.ceil(math.sqrt(len(shown) * height / width))
-    columns = min(columns, len(shown))
+    columns = min(columns or columns_of(len(shown), height, width), len(shown))
     rows = math.ceil(len(shown) / columns)
-    tiles = functional.pad(shown, (_GAP, 0, _GAP, 0), value=128)  # each with its left and upper gap
+    tiles = functional.pad(shown, (GAP, 0, GAP, 0), value=128)  # each with its left and upper gap
     blank = tiles.new_full((rows * columns - len(tiles), *tiles.shape[1:]), 128)
     tiles = torch.cat([tiles, blank]).unflatten(0, (rows, columns))  # [rows, columns, C, h, w]
     tiled = tiles.permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2)  # [C, rows * h, columns * w]
-    return functional.pad(tiled, (0, _GAP, 0, _GAP), value=128)
+    return functional.pad(tiled, (0, GAP, 0, GAP), value=128)
+
+
+def columns_of(count: int, height: int, width: int) -> int:
+    """How many images of a size stand in a row of a picture that is as square as can be."""
+    return min(count, math.ceil(math.sqrt(count * height / width)))
 
 
 def as_image(picture: Tensor) -> Image.Image:

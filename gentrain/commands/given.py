@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from gentrain.commands.labels import label_of
 from gentrain.commands.trained import device_of
 from gentrain.commands.typed import as_typed, listed
 from gentrain.contracts import Batch, Conditional, DataSpec
-from gentrain.data.words import words_of
+from gentrain.data.words import text_of, words_of
 from gentrain.errors import UserError, did_you_mean
 
 
@@ -46,6 +47,13 @@ def given_in_words(config: DictConfig, typed: Sequence[str]) -> str:
     """What was typed of it, to stand in a title: `, label=7`; empty where nothing was."""
     found = [f", {key}={as_typed(typed, key, config[key])}" for key in KINDS if config[key] is not None]
     return "".join(found)
+
+
+def each_in_words(y: Tensor, loaded: Loaded) -> list[str]:
+    """What each image is drawn for, in words: y [n, ...] of the kind that the model takes."""
+    spec, condition = loaded.model.spec, loaded.model.condition
+    assert condition is not None
+    return [_WORDS[condition.name](row, spec) for row in y.cpu()]
 
 
 def names_of(batch: Batch, spec: DataSpec) -> list[str]:
@@ -131,6 +139,12 @@ def tokens_in(key: str, text: str, spec: DataSpec) -> Tensor:
     return torch.tensor(tokens + [0] * (spec.caption_length - len(tokens)))
 
 
+#: {condition: that of one image -> words}.
+_WORDS: dict[str, Callable[[Tensor, DataSpec], str]] = {
+    "label": lambda y, spec: (spec.label_words or ())[int(y)],
+    "attributes": lambda y, spec: ", ".join(itertools.compress(spec.attributes or (), y.tolist())) or "none",
+    "caption": lambda y, spec: text_of(y.tolist(), spec.vocabulary or ()),
+}
 #: {key: what is typed -> the condition of one image}.
 KINDS: dict[str, Callable[[DictConfig, DataSpec, Sequence[str]], Tensor]] = {
     "label": _label,

@@ -59,11 +59,21 @@ class Output:
             self.path = (loaded.run.folder if loaded and loaded.run else Path()) / default
             check_folder(self.path.absolute().parent, str(self.path), ELSEWHERE)
 
-    def name(self, rows: Sequence[str] = (), columns: Sequence[str] = (), what: str = "") -> None:
-        """What the rows and columns of the picture are, and what it shows: written with `titles=true`."""
+    def name(
+        self,
+        rows: Sequence[str] = (),
+        columns: Sequence[str] = (),
+        what: str = "",
+        under: Sequence[str] = (),
+        across: int = 1,
+    ) -> None:
+        """What the rows and columns of the picture are, and what it shows: written with `titles=true`.
+
+        `under` is of each picture of a grid of `across` in a row.
+        """
         if self._titles is not None:
             title = ": ".join(part for part in (self._titles.title, what) if part)
-            self._titles = Labels(title, list(rows), list(columns))
+            self._titles = Labels(title, list(rows), list(columns), list(under), across)
 
     def png(self, picture: Tensor) -> None:
         """Write uint8 [1 or 3, height, width].

@@ -10,7 +10,7 @@ from gentrain.api import Loaded
 from gentrain.commands.abilities import capable
 from gentrain.commands.asked import Asked
 from gentrain.commands.chosen import images_of
-from gentrain.commands.given import given, given_in_words
+from gentrain.commands.given import each_in_words, for_each, given, given_in_words
 from gentrain.commands.next import ckpt_argument, next_command
 from gentrain.commands.output import Output
 from gentrain.commands.seconds import samples_in, sounds_wanted
@@ -18,11 +18,14 @@ from gentrain.commands.trained import open_model, samples_of, stand
 from gentrain.config import conform
 from gentrain.contracts import Samples
 from gentrain.errors import UserError
+from gentrain.images import columns_of
 from gentrain.schemas import SampleConfig
 from gentrain.showing import sheet
 
 #: The most images that a picture shows.
 MOST_IN_A_PICTURE = 4096
+#: The most with words below each, where they are of several labels or captions.
+MOST_WITH_WORDS = 144
 
 
 def run(asked: Asked) -> None:
@@ -51,12 +54,16 @@ def run(asked: Asked) -> None:
     if picture and config.n > MOST_IN_A_PICTURE:
         raise UserError(f"n={config.n} is too many for a picture; write them with out=samples.npz")
     count = "" if config.latents is not None else f"{config.n} "
-    out.name(what=f"{count}samples" + given_in_words(config, typed))
+    what = f"{count}samples" + given_in_words(config, typed)
     with torch.no_grad():
         if config.latents is not None:
+            out.name(what=what)
             write(images_of(config, loaded, typed).cpu(), out, loaded)
             return
         one = given(config, loaded, typed)
+        y = for_each(loaded, config.n, None) if one is None and config.n <= MOST_WITH_WORDS else None
+        under = () if y is None or heard else each_in_words(y, loaded)
+        out.name(what=what, under=under, across=columns_of(config.n, *spec.shape[1:]))
         stand(loaded, config)
         drawn = samples_of(loaded, config.n, one, config.temperature, config.truncation, length)
         parts = [part.cpu() for part in drawn]

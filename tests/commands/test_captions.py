@@ -15,6 +15,7 @@ import gentrain as package
 from gentrain.cli import main
 from gentrain.metrics import classifier
 from gentrain.metrics.classifier import Recipe
+from gentrain.titles import WIDE
 
 FEW = ["dataset=digits", "train.steps=3", "train.batch_size=16", "train.sample_count=4"]
 SEVEN, TWO = "a seven above a two", "a thick two above an eight"
@@ -46,7 +47,14 @@ def test_without_a_caption_those_of_training_are_drawn(gentrain: Callable[..., E
     assert examples.shape == (70, 9)
     assert len({tuple(row.tolist()) for row in examples}) > 10
     assert all(int((row != 0).sum()) >= 5 for row in examples), "whole captions, not words"
-    assert gentrain("sample", f"ckpt={run}", "n=4", "out=x.png").status == 0
+    for titles in ("false", "true"):
+        done = gentrain("sample", f"ckpt={run}", "n=4", f"titles={titles}", f"out={titles}.png")
+        assert done.status == 0, done.err
+    (height, width), (told, _) = (
+        np.asarray(Image.open(f"{titles}.png")).shape for titles in ("false", "true")
+    )
+    rows = told - height * -(-WIDE // width) - 88 - 20  # without the title and the edge
+    assert rows >= 2 * 40, "captions stand below both rows"
 
 
 def test_walks_and_sums_of_captions(gentrain: Callable[..., Ended], run: Path) -> None:

@@ -12,6 +12,9 @@ import torch
 from PIL import Image
 from running import Ended
 
+from gentrain.commands.given import each_in_words
+from gentrain.contracts import DataSpec
+from gentrain.images import GAP, grid
 from gentrain.titles import WIDE, Labels, titled
 
 
@@ -54,6 +57,27 @@ def test_long_names_stay_in_their_places() -> None:
     assert not inked(sheet[:, :68, left + WIDE // 4 :]), "above the next column"
 
 
+def test_words_stand_below_each_picture_of_a_grid() -> None:
+    """Rows of pictures lie apart by as much as their words take, and no picture loses a pixel."""
+    shades = torch.arange(10, 250, 48, dtype=torch.uint8)  # five pictures
+    tiles = shades[:, None, None, None].expand(-1, 1, 60, 60)
+    long = "one two three four five six seven eight nine"
+    words = ["1", long, "", "x" * 99, "5"]
+    sheet = titled(grid(tiles, 256, columns=3), Labels("", under=words, across=3))[0]
+    factor = -(-WIDE // (3 * 62 + 2))
+    found = {}
+    for shade in shades.tolist():
+        same = sheet == shade  # of the edges of letters too, here and there
+        rows, columns = ((same.sum(side) >= 60 * factor).nonzero().flatten() for side in (1, 0))
+        assert len(rows) == len(columns) == 60 * factor
+        assert same[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all(), "whole, and in one piece"
+        found[shade] = rows[-1].item() + 1 + GAP * factor, columns[0].item() - GAP * factor
+    for (bottom, left), word in zip(found.values(), words, strict=True):
+        part = sheet[bottom : bottom + 40, left : left + 62 * factor]
+        assert inked(part) == bool(word), word
+        assert not inked(part[:, :8]), "nothing beside it"
+
+
 def test_nothing_to_write() -> None:
     picture = torch.zeros(1, 10, 1600, dtype=torch.uint8)
     assert titled(picture, Labels()).shape == (1, 10 + 40, 1600 + 40), "with as much white on every side"
@@ -85,3 +109,24 @@ def test_sheets_of_verbs(
     assert np.array_equal(large[top:-20, left:-20], expected)
     assert (large[:top] < 128).any(), "a title"
     assert Path("false.png").stat().st_size < Path("true.png").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("kind", "y", "words"),
+    [
+        ("label", torch.tensor([1, 0]), ["dog", "cat"]),
+        ("attributes", torch.tensor([[True, True], [False, False]]), ["old, wet", "none"]),
+        ("caption", torch.tensor([[2, 1, 0], [3, 0, 0]]), ["two one", "three"]),
+    ],
+)
+def test_what_a_picture_is_drawn_for_in_words(kind: str, y: torch.Tensor, words: list[str]) -> None:
+    spec = DataSpec(
+        (1, 4, 4),
+        classes=2,
+        label_names=("cat", "dog"),
+        attributes=("old", "wet"),
+        vocabulary=("one", "two", "three"),
+        caption_length=3,
+    )
+    model = SimpleNamespace(spec=spec, condition=SimpleNamespace(name=kind))
+    assert each_in_words(y, SimpleNamespace(model=model)) == words  # type: ignore[arg-type]
