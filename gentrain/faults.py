@@ -73,6 +73,11 @@ def reason(error: BaseException) -> str:
     return f"internal error: {type(error).__name__}: {text} (GENTRAIN_DEBUG=1 shows the traceback)"
 
 
+def compiler_failed(error: BaseException) -> bool:
+    """Whether torch.compile, or the C++ compiler that it calls, gave up."""
+    return any(kind.__module__ == "torch._dynamo.exc" for kind in type(error).__mro__)
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Whether a device or the CPU had no memory left for a tensor."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":

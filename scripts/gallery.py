@@ -16,6 +16,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -77,6 +78,13 @@ OF_A_FLOW = {**SAMPLES, "between test images": ["interpolate", "images=0,1,2,3,4
 def kept(name: str, title: str, parts: dict[str, list[str]], needs: Path | None = DATA / "mnist") -> Panel:
     """A panel of an experiment whose weights lie in results/."""
     return Panel(name, title, [f"experiment={name}"], needs, parts, kept=True)
+
+
+def of_captions(seen: Sequence[str], unseen: Sequence[str], n: int = 8) -> dict[str, list[str]]:
+    """Samples of captions of training images, and of such as no training image has."""
+    drawn = {f"{caption} (seen)": caption for caption in seen}
+    drawn |= {f"{caption} (never seen)": caption for caption in unseen}
+    return {name: ["sample", f"caption={caption}", f"n={n}"] for name, caption in drawn.items()}
 
 
 PANELS = [
@@ -166,6 +174,36 @@ PANELS = [
             "a 3 and a 9, and their children": ["cross", "parents=[3,9]", "children=32"],
             "interpolations of label 5": ["interpolate", "label=5", "rows=8", "columns=8"],
         },
+    ),
+    kept(
+        "infogan_mnist",
+        "InfoGAN on MNIST (28x28)",
+        {
+            "the code of ten values": ["interpolate", "code=digit"],
+            "the code slant": ["interpolate", "code=slant"],
+            "the code width": ["interpolate", "code=width"],
+        },
+    ),
+    kept(
+        "text_gan_mnist",
+        "Text-conditional GAN on two digits of MNIST and their captions",
+        of_captions(
+            ["a thick three above a one", "a six below a slanted four", "a nine above a thin two"],
+            ["a zero above a seven", "a two above a nine", "a four above an eight", "a six above a three"],
+        ),
+    ),
+    kept(
+        "text_gan_emoji",
+        "Text-conditional GAN on emoji (Twemoji) and their names",
+        of_captions(
+            [
+                "woman firefighter light skin tone",
+                "man judge dark skin tone",
+                "woman scientist medium skin tone",
+            ],
+            ["woman firefighter dark skin tone", "man judge medium skin tone", "man pilot light skin tone"],
+        ),
+        DATA / "emoji.zip",
     ),
     kept(
         "pix2pix_mnist",
@@ -350,7 +388,8 @@ def beside(title: str, parts: dict[str, Image.Image], height: int = 280, gap: in
         name: part.resize((round(part.width * height / part.height), height), Image.Resampling.LANCZOS)
         for name, part in parts.items()
     }
-    width = sum(part.width for part in scaled.values()) + gap * (len(scaled) + 1)
+    wide = {name: max(part.width, math.ceil(font.getlength(name))) for name, part in scaled.items()}
+    width = sum(wide.values()) + gap * (len(scaled) + 1)
     width = max(width, math.ceil(font.getlength(title)) + 2 * gap)
     sheet = Image.new("RGB", (width, height + 60), "white")
     draw = ImageDraw.Draw(sheet)
@@ -359,7 +398,7 @@ def beside(title: str, parts: dict[str, Image.Image], height: int = 280, gap: in
     for name, part in scaled.items():
         draw.text((left, 28), name, fill=(90, 90, 90), font=font)
         sheet.paste(part, (left, 50))
-        left += part.width + gap
+        left += wide[name] + gap
     return sheet
 
 

@@ -8,6 +8,7 @@ step leaves is saved before anything looks at it.
 from __future__ import annotations
 
 import shlex
+import textwrap
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from gentrain.contracts import Batch, GenerativeModel
 from gentrain.errors import Fault
-from gentrain.faults import memory, out_of_memory, reason
+from gentrain.faults import compiler_failed, memory, out_of_memory, reason
 from gentrain.training.distributed import World
 from gentrain.training.plan import Ended, Outcome, Plan, TrainingBatches, figures
 from gentrain.training.run import Run, keep_checkpoint
@@ -146,6 +147,14 @@ class Trainer:
                     self._time_is_up = flag >= _TIME_IS_UP
                     self._after_step(flag % _TIME_IS_UP)
             except Exception as error:
+                if stop.signum and compiler_failed(error):  # Control-C ends the C++ compiler as well
+                    raise self._stopped(", while it was compiled", stop.signum) from error
+                if compiler_failed(error):
+                    what = textwrap.shorten(str(error), 160, placeholder=" ...")
+                    raise Fault(
+                        f"torch.compile failed ({what}); set train.compile=false, and see gentrain doctor; "
+                        f"{self.run.what_is_left()}"
+                    ) from error
                 if not out_of_memory(error):
                     raise
                 raise Fault(
@@ -180,6 +189,11 @@ class Trainer:
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.ended() is not None
 
+    def _stopped(self, how: str, signum: int) -> Stopped:
+        words = f"{again()}{shlex.quote(f'resume={self.run.folder}')}"
+        where = f"stopped at step {self.step} of {self.plan.steps}{how}"
+        return Stopped(f"{where}; go on with: gentrain train {words}", signum)
+
     def _after_step(self, signum: int) -> None:
         """Log, save, look, save again: what looking breaks is not lost."""
         plan = self.plan
@@ -191,9 +205,7 @@ class Trainer:
             self._check_finite()  # a checkpoint holds sound weights only
             self.save()
         if signum:  # a resumed run does first what was due here
-            words = f"{again()}{shlex.quote(f'resume={self.run.folder}')}"
-            where = f"stopped at step {self.step} of {plan.steps}, saved"
-            raise Stopped(f"{where}; go on with: gentrain train {words}", signum)
+            raise self._stopped(", saved", signum)
         if not self.progress.evaluated:
             self._look()
         if self._due(plan.sample_every):

@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 from comparing import metrics, same
 from running import OFTEN, Ended, environment, wait_for
+from torch._inductor.exc import InductorError
 
 from gentrain.training import checkpoint, stopping
+from gentrain.training.steps import Steps
 from gentrain.training.trainer import Trainer
 
 TRAIN = ["model=vae_mlp", "model.hidden=[8]", *OFTEN, "train.steps=30", "run_dir=run"]
@@ -71,6 +73,31 @@ def test_each_saves_and_ends(stopped: Callable[..., Ended], signum: int) -> None
     assert step_of() == 7
     assert "queued" not in done.out
     assert signal.getsignal(signum) == before
+
+
+def test_control_c_while_the_compiler_runs(
+    gentrain: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A terminal sends it to the C++ compiler too, which ends, and torch finds nothing compiled."""
+    interrupted = True
+
+    def call(self: Steps, *arguments: object) -> None:
+        if interrupted:
+            os.kill(os.getpid(), signal.SIGINT)
+        raise InductorError(RuntimeError("C++ compile error"), None)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Steps, "__call__", call)
+        done = gentrain("train", *TRAIN)
+        assert done.status == 128 + signal.SIGINT
+        told = "stopped at step 0 of 30, while it was compiled; go on with: gentrain train resume=run"
+        assert told in done.one_line()
+        interrupted = False
+        done = gentrain("train", "resume=run")  # no signal: a fault
+        assert done.status == 1
+        assert "torch.compile failed (RuntimeError: C++ compile error" in done.one_line()
+        assert "set train.compile=false" in done.one_line()
+    assert gentrain("train", "resume=run").status == 0
 
 
 @pytest.mark.usefixtures("ignored")
