@@ -44,7 +44,7 @@ class DilatedLayer(nn.Module):
     def forward(self, h: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
         """h [B, T, R], y [B, Y] -> h and g, [B, T, R] each."""
         past = F.pad(h[:, : max(h.shape[1] - self.dilation, 0)], (0, 0, min(self.dilation, h.shape[1]), 0))
-        # A convolution of two taps is one product, features side by side in memory: half of the time in bf16.
+        # A convolution of two taps is one product, features side by side in memory: 0.6 of the time in bf16.
         weight = self.conv.weight.permute(0, 2, 1).flatten(1)  # [2 R, 2 R], the past first
         units = F.linear(torch.cat((past, h), -1), weight, self.conv.bias)  # [B, T, 2 R]
         if self.label is not None and y is not None:
