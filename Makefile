@@ -30,10 +30,10 @@ demo: $(STAMP) ## train a VAE on handwritten digits (under a minute) and write p
 	@echo "       .venv/bin/gentrain train dataset=folder dataset.root=YOUR_IMAGES dataset.image_size=32"
 	@echo "       .venv/bin/tensorboard --logdir outputs"
 
-test: $(STAMP) ## the test suite, about 8 minutes on two cores with AVX-512, 20 on older ones
+test: $(STAMP) ## the test suite, about 7 minutes on two cores with AVX-512, 20 on older ones
 	$(BIN)/python -m pytest -q -n 2 -m "not slow and not gpu"
 
-test-all: $(STAMP) ## after it: 20 kills for each family, full-length runs (42 minutes on two cores without AVX-512)
+test-all: $(STAMP) ## after it: 20 kills for each family, full-length runs (20 minutes on such cores, 42 on older ones)
 	$(BIN)/python -m pytest -q -n 2 -m "slow and not gpu" --timeout 1500
 
 test-gpu: $(STAMP) ## what needs a CUDA device
