@@ -160,6 +160,7 @@ def cgan(**more: Any) -> Callable[..., Adversarial]:
 
 def infogan(**more: Any) -> Callable[..., Adversarial]:
     plain = {"codes": ["digit:3", "slant", "kind:2"], "info_weight": 1.0, "channels": 4, "dense": 6}
+    plain |= {"uniform_weight": 0.5}
     return lambda spec, **settings: InfoGAN(spec, **{**settings, **plain, **more})
 
 

@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +30,7 @@ class InfoGAN(Adversarial, HasCodes):
 
     Both players minimise -L_I besides, [1] equations 5 and 6: for a categorical code the cross entropy of Q,
     for a uniform one half the squared distance to Q's mean, minus the logarithm of a Gaussian of width 1, as
-    in the paper's code.
+    in the paper's code. [1] section 6 takes a smaller lambda for those; its code takes the same.
 
     Logs, for each code, `information_<name>`: a lower bound on its mutual information with G's images in
     nats, H(c) + E log Q(c|x), [1] equation 4. Of a uniform code Q's width is there the root mean square of
@@ -40,6 +40,7 @@ class InfoGAN(Adversarial, HasCodes):
         spec: what the images are; heights and widths that are multiples of 4 from 8 up.
         codes: name:categories, as `digit:10`, or the name alone for a code that is uniform on [-1, 1].
         info_weight: lambda of [1] equation 3, of all codes.
+        uniform_weight: of uniform codes, times lambda.
         channels, dense: of the networks, as for `GAN` with network=dcgan; 64 and 1024 in [1] for MNIST.
         settings: of `Adversarial`; latent_dim and latent are of the noise, without the codes.
 
@@ -49,6 +50,7 @@ class InfoGAN(Adversarial, HasCodes):
     """
 
     discriminator: DCGANDiscriminator
+    formerly: ClassVar[Mapping[str, Any]] = {"uniform_weight": 1.0}
     training_only = ()  # the discriminator's trunk finds the codes of images
 
     def __init__(
@@ -57,6 +59,7 @@ class InfoGAN(Adversarial, HasCodes):
         *,
         codes: Sequence[str],
         info_weight: float,
+        uniform_weight: float,
         channels: int,
         dense: int,
         **settings: Any,
@@ -65,7 +68,8 @@ class InfoGAN(Adversarial, HasCodes):
         check_positive("channels", channels)
         check_weight("dense", dense)
         check_weight("info_weight", info_weight)
-        self.info_weight = info_weight
+        check_weight("uniform_weight", uniform_weight)
+        self.info_weight, self.uniform_weight = info_weight, uniform_weight
         self.noise_dim, self._noise_prior = self.latent_dim, self.latent_prior
         self.codes = codes_named(codes, self.noise_dim)
         self.latent_dim = self.codes[-1].place.stop
@@ -101,7 +105,7 @@ class InfoGAN(Adversarial, HasCodes):
             c = z[:, code.place].to(output.dtype)
             if code.categories is None:
                 square = (output - c).square().mean()
-                loss = loss + square / 2
+                loss = loss + self.uniform_weight * square / 2
                 # H of U[-1, 1] is ln 2; that of a Gaussian of this variance is the cross entropy.
                 information = math.log(2) - (2 * math.pi * math.e * square.detach()).log() / 2
             else:

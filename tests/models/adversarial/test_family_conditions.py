@@ -96,7 +96,7 @@ def test_the_information_by_hand() -> None:
         log_q_kind = answer[:, 4:].log_softmax(1)[torch.arange(4), [0, 1, 0, 1]].mean()
         torch.testing.assert_close(terms["information_kind"], math.log(2) + log_q_kind)
         assert loss is not None
-        torch.testing.assert_close(loss, square / 2 - log_q - log_q_kind)
+        torch.testing.assert_close(loss, 0.5 * square / 2 - log_q - log_q_kind)
 
 
 def test_the_trunk_is_passed_once_for_both_answers() -> None:
