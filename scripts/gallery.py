@@ -9,21 +9,19 @@ draws from a run that is finished already.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import math
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
+from gallery_plots import charts, curves_of, drawn, scatter
 from PIL import Image, ImageDraw, ImageFont
 
 from gentrain.training import checkpoint
@@ -66,10 +64,11 @@ class Panel:
 
 
 SAMPLES = {"samples": ["sample", "n=64"]}
+WALKED = {**SAMPLES, "interpolations": ["interpolate", "rows=8", "columns=8"]}
 OF_A_VAE = {
     **SAMPLES,
     "reconstructions": ["reconstruct", "images=" + ",".join(map(str, range(16)))],
-    "interpolations": ["interpolate", "rows=8", "columns=8"],
+    "interpolations": WALKED["interpolations"],
 }
 COMPLETED = {**SAMPLES, "completions": ["complete", "images=0,1,2,3,4,5,6,7", "known=top"]}
 OF_A_FLOW = {**SAMPLES, "between test images": ["interpolate", "images=0,1,2,3,4,5,6,7", "columns=8"]}
@@ -78,6 +77,11 @@ OF_A_FLOW = {**SAMPLES, "between test images": ["interpolate", "images=0,1,2,3,4
 def kept(name: str, title: str, parts: dict[str, list[str]], needs: Path | None = DATA / "mnist") -> Panel:
     """A panel of an experiment whose weights lie in results/."""
     return Panel(name, title, [f"experiment={name}"], needs, parts, kept=True)
+
+
+def translated(numbers: Iterable[int]) -> dict[str, list[str]]:
+    """Test images of these numbers, each with its translation and its truth."""
+    return {"source, translation, truth": ["translate", "images=" + ",".join(map(str, numbers))]}
 
 
 def of_captions(seen: Sequence[str], unseen: Sequence[str], n: int = 8) -> dict[str, list[str]]:
@@ -144,7 +148,7 @@ PANELS = [
         "GAN on MNIST (28x28)",
         ["experiment=dcgan_mnist"],
         DATA / "mnist",
-        {**SAMPLES, "interpolations": ["interpolate", "rows=8", "columns=8"]},
+        WALKED,
         ["metrics=[classifier]"],
         {"D(x)": "loss/discriminator/d_real", "D(G(z))": "loss/discriminator/d_fake"},
     ),
@@ -160,11 +164,7 @@ PANELS = [
             "interpolations of label 5": ["interpolate", "label=5", "rows=8", "columns=8"],
         },
     ),
-    kept(
-        "sngan_mnist",
-        "SNGAN on MNIST (28x28)",
-        {**SAMPLES, "interpolations": ["interpolate", "rows=8", "columns=8"]},
-    ),
+    kept("sngan_mnist", "SNGAN on MNIST (28x28)", WALKED),
     kept(
         "biggan_mnist",
         "BigGAN on MNIST (28x28)",
@@ -192,28 +192,11 @@ PANELS = [
             ["a zero above a seven", "a two above a nine", "a four above an eight", "a six above a three"],
         ),
     ),
-    kept(
-        "text_gan_emoji",
-        "Text-conditional GAN on emoji (Twemoji) and their names",
-        of_captions(
-            [
-                "woman firefighter light skin tone",
-                "man judge dark skin tone",
-                "woman scientist medium skin tone",
-            ],
-            ["woman firefighter dark skin tone", "man judge medium skin tone", "man pilot light skin tone"],
-        ),
-        DATA / "emoji.zip",
-    ),
-    kept(
-        "pix2pix_mnist",
-        "Pix2Pix from outline to digit, test images",
-        {"source, translation, truth": ["translate", "images=" + ",".join(map(str, range(16)))]},
-    ),
+    kept("pix2pix_mnist", "Pix2Pix from outline to digit, test images", translated(range(16))),
     kept(
         "pix2pix_emoji",
         "Pix2Pix from one drawing style of emoji to another, test images",
-        {"source, translation, truth": ["translate", "images=" + ",".join(map(str, range(1, 401, 25)))]},
+        translated(range(1, 401, 25)),
         DATA / "emoji.zip",
     ),
     kept(
@@ -307,78 +290,6 @@ def make(panel: Panel, trained: Path | None) -> None:
     }
     (PLACE / f"{panel.name}.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     print(f"{panel.name}: {facts}")
-
-
-#: {what a curve is called: its (step, value)}.
-Series = dict[str, list[tuple[int, float]]]
-#: Above this ratio of the largest to the smallest value an axis is logarithmic.
-DECADE = 10
-#: Dots to an inch of a plot, and how it looks.
-DPI = 200
-STYLE = {"font.size": 9, "axes.grid": True, "grid.color": "#e4e4e4", "axes.axisbelow": True}
-
-
-def drawn(figure: Figure) -> Image.Image:
-    """A plot as a picture."""
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=DPI)
-    with Image.open(file) as picture:
-        return picture.convert("RGB")
-
-
-def scatter(z: np.ndarray, labels: np.ndarray, most: float = 3.5) -> Figure:
-    """Points z [N, 2] within +-`most`, the second dimension upwards, coloured by label, with a legend."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(3.4, 2.8), layout="constrained")
-        axes = figure.add_subplot(aspect="equal", xlim=(-most, most), ylim=(-most, most))
-        points = axes.scatter(z[:, 0], z[:, 1], c=labels, cmap="tab10", s=1, vmin=-0.5, vmax=9.5)
-        figure.legend(
-            *points.legend_elements(num=sorted(set(labels.tolist())), fmt="{x:.0f}"), loc="outside right"
-        )
-    return figure
-
-
-def curves_of(place: Path, keys: dict[str, str]) -> Series:
-    """The curves of metrics.jsonl; what was not finite is left out."""
-    lines = [json.loads(line) for line in (place / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    return {
-        name: [(line["step"], line[key]) for line in lines if line.get(key) is not None]
-        for name, key in keys.items()
-    }
-
-
-def charts(series: Series) -> dict[str, Image.Image]:
-    """The curves of a whole run; where their first tenth dwarfs the rest, the rest once more by itself."""
-    parts = {"training": drawn(chart(series))}
-    late = {name: curve[len(curve) // 10 :] for name, curve in series.items()}
-    if spread(late) < spread(series) / 2:
-        begin = min(curve[0][0] for curve in late.values() if curve)
-        parts[f"training from step {begin:,}"] = drawn(chart(late))
-    return parts
-
-
-def spread(series: Series) -> float:
-    """The largest value less the smallest."""
-    values = [value for curve in series.values() for _, value in curve]
-    return max(values) - min(values)
-
-
-def chart(series: Series) -> Figure:
-    """Curves by step, every point of them within the frame."""
-    values = [value for curve in series.values() for _, value in curve]
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(3.4, 2.8), layout="constrained")
-        axes = figure.add_subplot(xlabel="step")
-        for name, curve in series.items():
-            steps, heights = zip(*curve, strict=True)
-            axes.plot(steps, heights, label=name, linewidth=1.5, marker="o" if len(curve) == 1 else "")
-        if min(values) > 0 and max(values) > DECADE * min(values):
-            axes.set_yscale("log")
-        if len(series) > 1:
-            axes.legend(frameon=False)
-        else:
-            axes.set_ylabel(next(iter(series)))
-    return figure
 
 
 def beside(title: str, parts: dict[str, Image.Image], height: int = 280, gap: int = 12) -> Image.Image:
