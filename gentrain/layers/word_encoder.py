@@ -43,11 +43,16 @@ class WordEncoder(nn.Module):
         with torch.autocast(y.device.type, enabled=False):
             states = self.reads(self.words(y))[0]  # [B, T, E]
             if self.reads_backwards is not None:
-                # The words of each caption turned round in their places, and padding still at the end.
-                last = (y != 0).sum(1, keepdim=True) - 1  # [B, 1]
-                place = (last - torch.arange(y.shape[1], device=y.device)).clamp_min(0)  # [B, T]
-                backwards = self.reads_backwards(self.words(y.gather(1, place)))[0]
+                backwards = self.reads_backwards(self.words(_turned(y)))[0]
                 states = torch.cat([states, backwards], 2)
             there = (y != 0).unsqueeze(2).to(states.dtype)  # [B, T, 1]
             mean: Tensor = (states * there).sum(1) / there.sum(1).clamp_min(1)
             return mean
+
+
+def _turned(y: Tensor) -> Tensor:
+    """The words of each caption in the other order, and padding still at the end: int64 [B, T]."""
+    places = torch.arange(y.shape[1], device=y.device)
+    wanted = (y != 0).sum(1, keepdim=True) - 1 - places  # [B, T], below 0 where there is none
+    # A sum over places rather than a gather, which pages of `gentrain explore` do not compute.
+    return ((wanted[:, :, None] == places) * y[:, None]).sum(2)
