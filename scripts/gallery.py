@@ -175,14 +175,17 @@ PANELS = [
             "interpolations of label 5": ["interpolate", "label=5", "rows=8", "columns=8"],
         },
     ),
-    kept(
+    Panel(
         "infogan_mnist",
         "InfoGAN on MNIST (28x28)",
+        ["experiment=infogan_mnist"],
+        DATA / "mnist",
         {
             "the code of ten values": ["interpolate", "code=digit"],
             "the code slant": ["interpolate", "code=slant"],
             "the code width": ["interpolate", "code=width"],
         },
+        ["metrics=[codes]"],
     ),
     kept(
         "text_gan_mnist",
