@@ -12,6 +12,7 @@ from PIL import Image
 from running import MODELS, Ended, quietly_in, run_process
 
 import gentrain as package
+from gentrain.api import load_checkpoint
 from gentrain.cli import main
 from gentrain.metrics import classifier
 from gentrain.metrics.classifier import Recipe
@@ -168,7 +169,7 @@ def test_from_a_shell(tmp_path: Path) -> None:
     assert '.png "a dark square"' in done.out
     drawn = run_process("sample", "ckpt=run", "caption=a light square", "n=2", "out=x.png", cwd=tmp_path)
     assert drawn.status == 0, drawn.err
-    facts = package.api.load_checkpoint(tmp_path / "run").config.dataset.facts
+    facts = load_checkpoint(tmp_path / "run").config.dataset.facts
     assert facts == {"shade": ["dark", "light"], "number": "no (.+)"}, "named without a plus"
     (tmp_path / "album" / "3.txt").unlink()
     ended = run_process(*args[:-1], "run_dir=other", cwd=tmp_path)
