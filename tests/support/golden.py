@@ -38,11 +38,9 @@ SETTINGS = [
     "train.keep=9",
 ]
 #: Where a processor or a library rounds otherwise, numbers may differ by so much (relative, absolute).
-EARLY = (1e-5, 1e-5)
+RELATIVE, ABSOLUTE = 1e-5, 1e-5
 #: The same in the second half of a run.
 LATER = (0.25, 0.01)
-#: And by as many times what the machines that have values differ by.
-SPREADS = 3
 #: Small files: what is kept of a model whose layers are wide by default.
 SMALLER = {"vae": "model.hidden=[16]", "ae": "model.hidden=[16]", "cvae": "model.hidden=[16]"}
 #: Settings that models were given later, as they were before.
