@@ -14,7 +14,6 @@ import logging
 import mmap
 import os
 import shutil
-import typing
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -93,10 +92,8 @@ class Builder:
 
         Without it a process that fills an array seems to grow by the size of the array.
         """
-        if hasattr(mmap, "MADV_DONTNEED"):
-            for array in self._arrays.values():
-                pages = typing.cast(mmap.mmap, array.base)
-                pages.madvise(mmap.MADV_DONTNEED)
+        for array in self._arrays.values():
+            release(array)
 
     def finish(self) -> None:
         """Write everything through to the disk, `entry.json` last."""
@@ -109,6 +106,15 @@ class Builder:
         sync(path)
         sync(self.folder)
         self._arrays.clear()
+
+
+def release(array: np.ndarray) -> None:
+    """Give back the pages of a memory map of a file, which stays open; nothing of any other array."""
+    pages: Any = array
+    while isinstance(pages, np.ndarray):
+        pages = pages.base
+    if isinstance(pages, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        pages.madvise(mmap.MADV_DONTNEED)
 
 
 def cached(cache: Path, name: str, key: Mapping[str, Any], build: Callable[[Builder], None]) -> Entry:

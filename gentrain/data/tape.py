@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gentrain.data.cache import release
+
 
 @dataclass(frozen=True)
 class Tape:
@@ -99,6 +101,8 @@ class Tape:
         for crop, start, low in zip(crops, starts.tolist(), lows.tolist(), strict=True):
             begin = max(low, start - self.context)
             crop[begin - start + self.context :] = self.samples[begin : start + self.length]
+        # The kernel maps far more around a crop than is read: random ones soon would have mapped the file.
+        release(self.samples)
         return torch.from_numpy(crops)[:, None, None]
 
 
