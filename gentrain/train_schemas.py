@@ -129,6 +129,9 @@ class TrainConfig:
     targets: list[Target] = field(default_factory=list)
     # Seeds that `gentrain reproduce` runs, the one in the middle counts. None: `seed` alone.
     seeds: Optional[list[int]] = None
+    # What is changed for a second run, which `gentrain reproduce` trains too and sets this one beside, where
+    # a target is of both: {model: {adversarial: false}}. None: there is none.
+    beside: Optional[dict[str, Any]] = None
     # How long and how to train.
     train: TrainSection = field(default_factory=TrainSection)
     # What was chosen; filled in by the command.

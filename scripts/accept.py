@@ -24,6 +24,7 @@ from gentrain import exported
 from gentrain.api import Loaded, compose_train
 from gentrain.commands import export
 from gentrain.commands.reproduce import by_target, entry, measured
+from gentrain.commands.second_run import folder_of
 from gentrain.commands.seeds import COUNTS, SEEDS, middle, of_each
 from gentrain.commands.trained import open_model
 from gentrain.config import conform, options
@@ -195,7 +196,8 @@ def measured_in_bf16(result: dict[str, Any], checkpoint: Path, root: str | None)
         place = Path(scratch) / name
         loaded, settings = opened(checkpoint, "bf16")
         export.make(loaded, place, settings)
-        return {**result, **by_target(measured(config, name, place)[1])}
+        beside = folder_of(checkpoint.parent.parent)
+        return {**result, **by_target(measured(config, name, place, beside)[1])}
 
 
 def rows() -> list[list[str]]:

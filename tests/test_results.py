@@ -295,7 +295,8 @@ def test_large_weights_are_kept_in_bf16_with_their_own_figure(
         "source": "own recipe",
     }
 
-    def found(config: Any, name: str, place: Path) -> Any:
+    def found(config: Any, name: str, place: Path, beside: Path) -> Any:
+        assert beside == Path("run/beside")
         weights = load_checkpoint(place, trust=["toys"]).model.state_dict()
         state = torch.load("run/checkpoints/last.pt", weights_only=True)["ema"]
         assert torch.equal(weights["shift"], state["shift"].bfloat16().float())

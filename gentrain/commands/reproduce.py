@@ -3,7 +3,7 @@
 An experiment's YAML holds the recipe and its `targets`. The run lies in outputs/reproduce/<experiment>; a
 call that was interrupted is taken up where it ended. `result.json` in the run folder says what was reached,
 and with what. An experiment with `seeds` is a run of each, in folders of their own; the one in the middle
-counts.
+counts. One with `beside` has a second run, in a folder of its own, for figures that are of two.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ from gentrain.commands.asked import Asked
 from gentrain.commands.eval import measure
 from gentrain.commands.length import follow
 from gentrain.commands.measures import METRICS
+from gentrain.commands.measures.beside import another
 from gentrain.commands.next import ckpt_argument, next_command
+from gentrain.commands.second_run import changes_of, check_second, folder_of, second_run
 from gentrain.commands.seeds import check_seeds, middle, of_each, runs_of, together
 from gentrain.commands.trained import device_of, open_model
 from gentrain.config import conform, options
@@ -78,9 +80,13 @@ def run(asked: Asked) -> None:
     found = []
     try:
         for one in runs_of_it:
+            second = second_run(one.config)
             trained(replace(asked, config=one.config, typed=one.typed), one.folder)
             if config.dry_run:
                 return
+            if second is not None:
+                print(f"beside  with {shlex.join(changes_of(config))}")
+                trained(replace(asked, config=second, typed=one.typed), folder_of(one.folder))
             found.append(compared(one.config, typed, experiment, one.folder))
             write_result(one.folder, found[-1][1])
     except Stopped as stopped:  # while training: saved
@@ -125,7 +131,8 @@ def check_targets(config: DictConfig, experiment: str) -> None:
     """Refuse targets that cannot be measured, before anything is trained.
 
     Raises:
-        UserError: none, an unknown metric, a missing source, or not exactly one of at_most and at_least.
+        UserError: none, an unknown metric, a missing source, not exactly one of at_most and at_least, or
+            one of two runs where there is no second.
     """
     if not config.targets:
         raise UserError(
@@ -145,6 +152,7 @@ def check_targets(config: DictConfig, experiment: str) -> None:
             )
         if (target.at_most is None) == (target.at_least is None):
             raise UserError(f"{where}: expected one of at_most and at_least")
+    check_second(config)
 
 
 # Training
@@ -226,11 +234,12 @@ def compared(
         UserError: a figure that the metric does not have, or missing data.
     """
     steps = config.train.steps if config.train.epochs is None else None
-    loaded, by_metric = measured(config, experiment, folder, steps)
+    loaded, by_metric = measured(config, experiment, folder, folder_of(folder), steps)
     device = device_of(loaded)
     return loaded, {
         "experiment": experiment,
         **by_target(by_metric),
+        **({"beside": changes_of(config)} if config.beside else {}),
         "checkpoint": runs.Run(folder).step_file(loaded.step).name,
         "minutes": round(loaded.state["seconds"] / 60, 1),
         "steps": loaded.step,
@@ -250,7 +259,7 @@ def by_target(by_metric: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str,
 
 
 def measured(
-    config: DictConfig, experiment: str, place: Path, steps: int | None = None
+    config: DictConfig, experiment: str, place: Path, beside: Path, steps: int | None = None
 ) -> tuple[Loaded, dict[str, dict[str, Any]]]:
     """Measure every target of `config` on the checkpoint, the run or the export at `place`.
 
@@ -258,6 +267,7 @@ def measured(
         config: of the experiment, with `targets` and where the data lie.
         experiment: its name.
         place: the model.
+        beside: the second run, where the experiment has one.
         steps: for how many it must have been trained; None: any.
 
     Returns:
@@ -279,6 +289,7 @@ def measured(
             "dataset": {"root": config.dataset.get("root"), "cache": config.dataset.get("cache")},
             "split": target.split,
             "samples": target.samples,
+            **({"beside": str(beside)} if config.beside and METRICS[name].beside else {}),
             **{key: target[key] for key in ("n", "features") if target[key] is not None},
         }
         asked = conform(EvalConfig, OmegaConf.create(settings))
@@ -292,6 +303,7 @@ def measured(
         if key not in found:
             if lack := METRICS[name].lack(loaded.model):
                 raise UserError(f"experiment={experiment}: {config.names.model} {lack}")
+            loaded.beside = another(loaded, asked, [METRICS[name]])
             found[key] = measure(name, loaded, asked)
         figures = found[key]
         if not isinstance(figures.get(figure), (int, float)):

@@ -12,7 +12,18 @@ from gentrain.composing import composed
 from gentrain.explain import leaves_of
 
 #: What is no part of how a model is trained: places, and what the command fills in.
-_NO_SETTING = ("names.", "made.", "run_dir", "resume", "init", "dry_run", "targets", "seeds", "dataset.cache")
+_NO_SETTING = (
+    "names.",
+    "made.",
+    "run_dir",
+    "resume",
+    "init",
+    "dry_run",
+    "targets",
+    "seeds",
+    "beside",
+    "dataset.cache",
+)
 #: How often a run is looked at, and where: nothing that tells what was trained.
 _WATCHING = {
     *("train.log_every", "train.eval_every", "train.sample_every", "train.checkpoint_every"),

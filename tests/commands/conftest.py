@@ -17,6 +17,8 @@ from reproducing import FOLDER, TARGET
 from running import SUPPORT, Ended, quietly_in, toy
 
 from gentrain.cli import main
+from gentrain.metrics import classifier
+from gentrain.metrics.classifier import Recipe
 
 LITTLE = ["dataset=digits", "train.steps=20", "train.batch_size=32", "train.sample_count=4", "seed=3"]
 
@@ -65,6 +67,12 @@ def made(made_once: Path, workplace: Path) -> Path:
     """A copy of them in the current folder."""
     shutil.copytree(made_once, workplace, symlinks=True, dirs_exist_ok=True)
     return workplace
+
+
+@pytest.fixture
+def quick_judge(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A classifier that is trained in a second: what it sees is not what is tested."""
+    monkeypatch.setattr(classifier, "RECIPE", Recipe(widths=(8, 8), steps=100))
 
 
 @pytest.fixture

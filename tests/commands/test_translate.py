@@ -13,8 +13,6 @@ from PIL import Image
 from running import Ended, quietly_in
 
 from gentrain.cli import main
-from gentrain.metrics import classifier
-from gentrain.metrics.classifier import Recipe
 
 LITTLE = [
     "dataset=digits",
@@ -49,12 +47,6 @@ def translators_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def translators(translators_once: Path, workplace: Path) -> Path:
     shutil.copytree(translators_once, workplace, symlinks=True, dirs_exist_ok=True)
     return workplace
-
-
-@pytest.fixture
-def quick_judge(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A classifier that is trained in a second: what it sees is not what is tested."""
-    monkeypatch.setattr(classifier, "RECIPE", Recipe(widths=(8, 8), steps=100))
 
 
 def size_of(picture: str) -> tuple[int, int]:

@@ -33,7 +33,7 @@ class Metric:
         that has what is needed may refuse, too.
     labelled: whether the data must have labels.
     features: whether it compares features, of which those that are taken by default need labels.
-    beside: whether it may be measured of another model too, beside this one.
+    beside: the figures that there are only where it is measured of another model too, beside this one.
     asked: whether it is measured only where `metrics` names it.
     given: what the model must be given of images, the name of a condition; None: nothing.
     means: {figure: what it means, in a sentence}.
@@ -45,7 +45,7 @@ class Metric:
     why: tuple[str, ...] = ()
     labelled: bool = False
     features: bool = False
-    beside: bool = False
+    beside: tuple[str, ...] = ()
     asked: bool = True
     given: str | None = None
     means: Mapping[str, str] = field(default_factory=dict)

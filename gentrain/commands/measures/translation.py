@@ -68,7 +68,7 @@ METRIC = Metric(
     measure,
     Translates,
     "translations",
-    beside=True,
+    beside=("l1_of_beside", "frechet_of_beside", "label_accuracy_gain"),
     means={
         "l1": "How far translations are from the truth, mean absolute difference per pixel (0 to 1): lower "
         "is better; l1_source is that of the source taken as it is, l1_beside that of the other model.",
