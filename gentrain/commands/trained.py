@@ -17,7 +17,7 @@ from gentrain.api import Loaded, load_checkpoint
 from gentrain.building import build_source
 from gentrain.commands.abilities import capable
 from gentrain.commands.same_data import reconciled, section
-from gentrain.contracts import Batch, LatentsToImages, Samples, StandingStatistics
+from gentrain.contracts import Batch, DataSpec, LatentsToImages, Samples, StandingStatistics
 from gentrain.data.batches import images_at, in_order
 from gentrain.data.pictures import read_images
 from gentrain.data.source import Data, Source, Split
@@ -192,11 +192,22 @@ def named_batch(images: str | None, loaded: Loaded, config: DictConfig) -> Batch
         indices = first if numbers is None else numbers
         batch = images_at(data, data.test, indices, int(config.seed))
     else:
-        images = images.strip()
-        path = Path(images).expanduser()
-        if not path.exists():
-            raise UserError(
-                f"images={images}: expected test indices such as 0,1,2, an image file or a folder"
-            )
-        batch = Batch(read_images(path, loaded.model.spec))
+        batch = Batch(images_in(images, loaded.model.spec))
     return batch.map(lambda part: part.to(device_of(loaded)))
+
+
+def images_in(images: str, spec: DataSpec) -> Tensor:
+    """The images of the file or folder that `images=` names, uint8 [B, C, H, W]; says how they were changed.
+
+    Raises:
+        UserError: nothing there, or not an image.
+    """
+    path = Path(images.strip()).expanduser()
+    if not path.exists():
+        raise UserError(
+            f"images={images.strip()}: expected test indices such as 0,1,2, an image file or a folder"
+        )
+    found, changes = read_images(path, spec)
+    for change in changes:
+        print(f"note    {change}")
+    return found

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from omegaconf import DictConfig
 from torch import Tensor
@@ -13,11 +11,10 @@ from gentrain.commands.abilities import capable
 from gentrain.commands.asked import Asked
 from gentrain.commands.next import ckpt_argument, next_command
 from gentrain.commands.output import Output
-from gentrain.commands.trained import FIRST, device_of, index_list, open_data, open_model
+from gentrain.commands.trained import FIRST, device_of, images_in, index_list, open_data, open_model
 from gentrain.config import conform
 from gentrain.contracts import DataSpec, Translates, TranslatesBack
 from gentrain.data.batches import images_at
-from gentrain.data.pictures import read_images
 from gentrain.errors import UserError
 from gentrain.schemas import TranslateConfig
 from gentrain.showing import rows_beside, sheet
@@ -93,12 +90,7 @@ def named(
     device = device_of(loaded)
     indices = index_list(config.images)
     if indices is None and config.images is not None:
-        path = Path(config.images.strip()).expanduser()
-        if not path.exists():
-            raise UserError(
-                f"images={config.images}: expected test indices such as 0,1,2, an image file or a folder"
-            )
-        return read_images(path, domain).to(device), None
+        return images_in(config.images, domain).to(device), None
     data = open_data(loaded, config)
     first = range(min(FIRST, len(data.test)))
     batch = images_at(data, data.test, first if indices is None else indices, int(config.seed))

@@ -48,35 +48,48 @@ def decode_image(content: bytes, size: tuple[int, int] | None, channels: int | N
     Raises:
         BadImage: empty, broken, not one of the formats, far too large, or of an unknown range.
     """
+    return decode_with_shape(content, size, channels)[0]
+
+
+def decode_with_shape(
+    content: bytes, size: tuple[int, int] | None, channels: int | None
+) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """As `decode_image`, and the (C, H, W) that the file's image has by itself."""
     if not content:
         raise BadImage("the file is empty")
     try:
         try:
-            array = _decode(content, size, channels)
+            array, shape = _decode(content, size, channels)
         except ValueError:
             # Pillow unpacks little text, and a small colour profile: the picture may be whole all the same.
             if not content.startswith(_PNG):
                 raise
-            array = _decode(_without_metadata(content), size, channels)
+            array, shape = _decode(_without_metadata(content), size, channels)
     except (BadImage, MemoryError):
         raise
     except UnidentifiedImageError as error:
         raise BadImage(f"it is not an image of a known format; it starts with {content[:12]!r}") from error
     except Exception as error:  # Pillow's parsers raise nearly every kind on broken input
         raise BadImage(str(error) or type(error).__name__) from error
-    return array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))
+    return (array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))), shape
 
 
-def _decode(content: bytes, size: tuple[int, int] | None, channels: int | None) -> np.ndarray:
-    """uint8 [H, W] or [H, W, 3]."""
+def _decode(
+    content: bytes, size: tuple[int, int] | None, channels: int | None
+) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """uint8 [H, W] or [H, W, 3], and the file's (C, H, W)."""
     with _open(content) as image:
+        width, height = image.size
         limit = Image.MAX_IMAGE_PIXELS
         if limit is not None and image.width * image.height > limit:
             _reduce(image, content, limit, size)
+        reduced, colours = image.size, 1 if _is_grey(image) else 3
         converted = _convert(image, channels)
+        if converted.size != reduced:  # turned by its EXIF orientation
+            width, height = height, width
         if size is not None:
             converted = ImageOps.fit(converted, (size[1], size[0]), method=Image.Resampling.BICUBIC)
-        return np.array(converted)
+        return np.array(converted), (colours, height, width)
 
 
 def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -136,10 +149,10 @@ def _without_metadata(content: bytes) -> bytes:
 
 def _convert(image: ImageFile.ImageFile, channels: int | None) -> Image.Image:
     """To L or RGB, upright."""
-    grey = image.mode in _GREY or any(tile.args == _GREY_ALPHA_16 for tile in image.tile)
+    grey = _is_grey(image)
     upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith("I"):
-        upright, grey = _from_16_bit(upright, image), True
+        upright = _from_16_bit(upright, image)
     elif upright.mode == "F":
         raise BadImage("pixels are floating point, their range is unknown; convert it to 8 bits")
     if upright.has_transparency_data:
@@ -148,6 +161,11 @@ def _convert(image: ImageFile.ImageFile, channels: int | None) -> Image.Image:
     if channels is None:
         channels = 1 if grey else 3
     return upright.convert("L" if channels == 1 else "RGB")
+
+
+def _is_grey(image: ImageFile.ImageFile) -> bool:
+    tiles = image.tile  # of a file that is not loaded yet
+    return image.mode in _GREY or image.mode.startswith("I") or any(t.args == _GREY_ALPHA_16 for t in tiles)
 
 
 def _from_16_bit(upright: Image.Image, image: ImageFile.ImageFile) -> Image.Image:

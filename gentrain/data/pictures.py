@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,15 +12,16 @@ from torch import Tensor
 
 from gentrain.contracts import DataSpec
 from gentrain.data.archive import is_image, open_archive, read_file
-from gentrain.data.decoding import BadImage, decode_image
+from gentrain.data.decoding import BadImage, decode_with_shape
 from gentrain.data.draws import permutation
 from gentrain.errors import UserError
 
+_TAKEN = {1: "of colour, taken as grey", 3: "grey, taken as of colour"}
 #: Images that are taken from a folder at most.
 MOST = 1024
 
 
-def read_images(path: Path, spec: DataSpec) -> Tensor:
+def read_images(path: Path, spec: DataSpec) -> tuple[Tensor, list[str]]:
     """An image file, or every image of a folder or zip in the order of their names.
 
     Resized to cover the model's size and cropped from the centre, grey or colour as the model is, and
@@ -31,7 +32,7 @@ def read_images(path: Path, spec: DataSpec) -> Tensor:
         spec: of the model's images.
 
     Returns:
-        uint8 [B, C, H, W] in 0 .. levels-1.
+        uint8 [B, C, H, W] in 0 .. levels-1, and what was changed of the files' images, in lines for the user.
 
     Raises:
         UserError: nothing there, not an image, or a model of neither grey nor colour images; names `images`.
@@ -39,14 +40,32 @@ def read_images(path: Path, spec: DataSpec) -> Tensor:
     channels, height, width = spec.shape
     if channels not in (1, 3):
         raise UserError(f"the model's images have {channels} channels; image files have 1 or 3")
-    arrays = []
+    arrays, shapes = [], []
     for name, read in _files(path):
         try:
-            arrays.append(decode_image(read(), (height, width), channels))
+            array, shape = decode_with_shape(read(), (height, width), channels)
         except (BadImage, OSError) as error:
             raise UserError(f"{name} cannot be read: {error}") from error
+        arrays.append(array)
+        shapes.append(shape)
     pixels = np.stack(arrays).astype(np.float32) * ((spec.levels - 1) / 255)
-    return torch.from_numpy(np.rint(pixels).astype(np.uint8))
+    return torch.from_numpy(np.rint(pixels).astype(np.uint8)), _changes(shapes, spec)
+
+
+def _changes(shapes: Sequence[tuple[int, int, int]], spec: DataSpec) -> list[str]:
+    """What becomes of images of these (C, H, W) to be as the model's are: nothing, or a line or two."""
+    channels, height, width = spec.shape
+    lines = []
+    if resized := [shape for shape in shapes if shape[1:] != (height, width)]:
+        cropped = sum(h * width != w * height for _, h, w in resized)
+        lines.append(
+            f"images: {len(resized)} of {len(shapes)} resized to {width}x{height} pixels, the first from "
+            f"{resized[0][2]}x{resized[0][1]}"
+            + (f"; {cropped} of them cropped to the middle" if cropped else "")
+        )
+    if others := sum(shape[0] != channels for shape in shapes):
+        lines.append(f"images: {others} of {len(shapes)} {_TAKEN[channels]}")
+    return lines
 
 
 def drawn_images(path: Path, key: str, n: int, *seed: int | str) -> list[tuple[str, bytes]]:

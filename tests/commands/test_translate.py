@@ -71,11 +71,19 @@ def test_a_picture_becomes_a_picture(translators: Path, gentrain: Callable[..., 
     done = gentrain("translate", "ckpt=pairs", "images=sketch.png", "out=photo.png")
     assert done.status == 0, done.err
     assert size_of("photo.png") == (60, 60)
+    assert "note    images: 1 of 1 resized to 8x8 pixels, the first from 30x30\n" in done.out
     Path("many").mkdir()
     for i in range(3):
-        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(f"many/{i}.png")
+        Image.fromarray(np.zeros((8, 8 + 2 * (i > 0), 3), np.uint8)).save(f"many/{i}.png")
     done = gentrain("translate", "ckpt=pairs", "images=many", "out=rows.png")
     assert "3 images, from top to bottom: source, translation" in done.out
+    assert (
+        "note    images: 2 of 3 resized to 8x8 pixels, the first from 10x8; 2 of them cropped to the middle\n"
+        "note    images: 3 of 3 of colour, taken as grey\n"
+    ) in done.out
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save("fits.png")
+    done = gentrain("translate", "ckpt=pairs", "images=fits.png", "out=fitting.png")
+    assert "note" not in done.out
 
 
 def test_the_metric_stands_beside_copying(

@@ -145,7 +145,7 @@ def test_zips_that_images_names(tmp_path: Path) -> None:
     content = bytearray((tmp_path / "good.zip").read_bytes())
     content[content.index(b"IDAT") + 5] ^= 1
     (tmp_path / "flipped.zip").write_bytes(content)
-    assert read_images(tmp_path / "good.zip", SPEC)[:, 0, 0, 0].tolist() == [9, 3]
+    assert read_images(tmp_path / "good.zip", SPEC)[0][:, 0, 0, 0].tolist() == [9, 3]
     for name in ("none", "pipe", "out", "flipped"):
         with pytest.raises(UserError) as error:
             read_images(tmp_path / f"{name}.zip", SPEC)

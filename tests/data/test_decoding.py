@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from gentrain.data.decoding import BadImage, decode_image
+from gentrain.data.decoding import BadImage, decode_image, decode_with_shape
 
 
 def saved(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
@@ -20,6 +20,10 @@ def saved(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
 
 def colour() -> Image.Image:
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8))
+
+
+TURNED = Image.Exif()
+TURNED[0x0112] = 6  # to be turned by 90 degrees clockwise
 
 
 def test_colour_and_grey() -> None:
@@ -83,11 +87,35 @@ def test_unknown_range_is_refused() -> None:
 
 
 def test_exif_orientation_is_applied() -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
     for kind in ("PNG", "TIFF"):
-        turned = decode_image(saved(colour(), kind, exif=exif), None, None)
+        turned = decode_image(saved(colour(), kind, exif=TURNED), None, None)
         assert (turned == np.rot90(np.array(colour()), -1).transpose(2, 0, 1)).all()
+
+
+@pytest.mark.parametrize(
+    ("content", "shape"),
+    [
+        (saved(colour()), (3, 4, 6)),
+        (saved(colour().convert("L")), (1, 4, 6)),
+        (saved(colour().convert("LA")), (1, 4, 6)),
+        (saved(colour().convert("P")), (3, 4, 6)),
+        (saved(Image.fromarray(np.zeros((5, 3), np.uint16))), (1, 5, 3)),
+        (saved(colour(), exif=TURNED), (3, 6, 4)),
+        (saved(colour().resize((600, 400)), "JPEG"), (3, 400, 600)),
+    ],
+)
+def test_the_shape_that_a_file_has_by_itself(content: bytes, shape: tuple[int, int, int]) -> None:
+    """Whatever is asked of it; a JPEG of too many pixels is decoded smaller, and told of as it is."""
+    assert decode_with_shape(content, None, None)[1] == shape
+    for channels in (1, 3):
+        array, found = decode_with_shape(content, (2, 2), channels)
+        assert (array.shape, found) == ((channels, 2, 2), shape)
+
+
+def test_a_reduced_jpeg_has_its_own_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = saved(colour().resize((600, 400)), "JPEG", exif=TURNED)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100_000)
+    assert decode_with_shape(content, (8, 8), None)[1] == (3, 600, 400)
 
 
 def test_resize_crops_the_centre() -> None:
