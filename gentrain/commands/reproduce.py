@@ -12,7 +12,7 @@ import json
 import math
 import shlex
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -81,12 +81,13 @@ def run(asked: Asked) -> None:
     try:
         for one in runs_of_it:
             second = second_run(one.config)
-            trained(replace(asked, config=one.config, typed=one.typed), one.folder)
+            results = {folder, one.folder}
+            trained(replace(asked, config=one.config, typed=one.typed), one.folder, results)
             if config.dry_run:
                 return
             if second is not None:
                 print(f"beside  with {shlex.join(changes_of(config))}")
-                trained(replace(asked, config=second, typed=one.typed), folder_of(one.folder))
+                trained(replace(asked, config=second, typed=one.typed), folder_of(one.folder), results)
             found.append(compared(one.config, typed, experiment, one.folder))
             write_result(one.folder, found[-1][1])
     except Stopped as stopped:  # while training: saved
@@ -158,8 +159,13 @@ def check_targets(config: DictConfig, experiment: str) -> None:
 # Training
 
 
-def trained(asked: Asked, folder: Path) -> None:
+def trained(asked: Asked, folder: Path, results: Collection[Path]) -> None:
     """See that `folder` holds a complete run of the recipe.
+
+    Args:
+        asked: the command, with this run's settings.
+        folder: of the run.
+        results: folders whose result.json was measured on it, which a run that moves removes.
 
     Raises:
         UserError: it holds a run of another recipe.
@@ -183,7 +189,8 @@ def trained(asked: Asked, folder: Path) -> None:
         print(f"trained {folder} is complete")
     finally:
         if changed_at(folder) != before:  # what was measured was another state of the run
-            (folder / "result.json").unlink(missing_ok=True)
+            for place in results:
+                (place / "result.json").unlink(missing_ok=True)
 
 
 def changed_at(folder: Path) -> int | None:

@@ -163,6 +163,23 @@ def test_of_several_seeds_the_one_in_the_middle_counts(
     assert result()["seeds"] == found["seeds"]
 
 
+def test_a_seed_that_goes_on_takes_the_result_of_all_away(
+    reproduce: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert reproduce("seeds=[0,1,2]").status == 0
+
+    def interrupted(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gentrain.commands.reproduce.measured", interrupted)
+    assert reproduce("seeds=[0,1,2]").status == 130, "nothing was trained"
+    assert (FOLDER / "result.json").exists()
+    assert reproduce("seeds=[0,1,2]", "train.steps=21").status == 130
+    assert not (FOLDER / "result.json").exists()
+    assert not (FOLDER / "seed_0/result.json").exists()
+    assert (FOLDER / "seed_1/result.json").exists(), "this one has not moved"
+
+
 @pytest.mark.parametrize("seeds", ["0,1", "0,1,1", ""])
 def test_seeds_without_a_middle(reproduce: Callable[..., Ended], seeds: str) -> None:
     done = reproduce(f"seeds=[{seeds}]")

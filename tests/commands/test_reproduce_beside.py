@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,16 @@ def test_the_second_is_gone_on_with(reproduce: Callable[..., Ended], result: Cal
     assert done.status == 0, done.err
     assert done.out.count("is complete") == 1
     assert result()["obtained"] == before, "to the bit"
+
+
+def test_a_second_run_that_goes_on_takes_the_result_away(
+    reproduce: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert reproduce().status == 0
+    shutil.rmtree(FOLDER / "beside")
+    monkeypatch.setattr("gentrain.commands.reproduce.compared", lambda *arguments: 1 / 0)
+    assert reproduce().status == 1
+    assert not (FOLDER / "result.json").exists()
 
 
 def test_another_second_run_is_another_recipe(reproduce: Callable[..., Ended]) -> None:
