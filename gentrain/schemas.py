@@ -184,6 +184,8 @@ class CompleteConfig(ImagesConfig):
 class TranslateConfig(CheckpointConfig):
     """`gentrain translate`."""
 
+    # Write on a picture what it is of and what its rows are, at a size that prints.
+    titles: bool = False
     # Where the data lie now.
     dataset: DatasetPlace = field(default_factory=DatasetPlace)
     # Test indices (0,1,2), an image file, or a folder of images. None: the first 8 test images, or all.

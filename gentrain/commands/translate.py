@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from omegaconf import DictConfig
 from torch import Tensor
@@ -42,6 +44,7 @@ def run(asked: Asked) -> None:
             made = model.translate_back(x)
     other = spec if forwards else source_spec(spec)
     if len(x) == 1 and truth is None:
+        out.name(what="translation")
         out.png(sheet(made, other))  # a picture for a picture
         print(out.wrote("1 translation"))
     else:
@@ -52,6 +55,7 @@ def run(asked: Asked) -> None:
             rows["back"] = (back, domain)
         if truth is not None:
             rows["truth"] = (truth, other)
+        out.name(list(rows) * math.ceil(len(x) / 8), what="translations")
         out.png(rows_beside(rows.values()))
         print(out.wrote(f"{len(x)} images, from top to bottom: {', '.join(rows)}"))
     print(f"next    {next_command(loaded.model, ckpt_argument(loaded), 'export', config=config)}")

@@ -13,6 +13,7 @@ from PIL import Image
 from running import Ended, quietly_in
 
 from gentrain.cli import main
+from gentrain.titles import WIDE
 
 LITTLE = [
     "dataset=digits",
@@ -64,6 +65,22 @@ def test_test_images_are_shown_in_rows(translators: Path, gentrain: Callable[...
     done = gentrain("translate", "ckpt=cycle", "direction=BtoA", "images=0,1", "out=b.png")
     assert done.status == 0, done.err
     assert "source, translation, back, truth" in done.out
+
+
+def test_rows_are_named(translators: Path, gentrain: Callable[..., Ended]) -> None:
+    """A name beside each row, of which there are four for every eight images; no pixel of them is lost."""
+    command = ["translate", "ckpt=cycle", "images=0,1,2,3,4,5,6,7,8"]
+    for titles in ("false", "true"):
+        assert gentrain(*command, f"titles={titles}", f"out={titles}.png").status == 0
+    plain, large = (np.asarray(Image.open(f"{titles}.png").convert("L")) for titles in ("false", "true"))
+    factor = -(-WIDE // plain.shape[1])
+    expected = plain.repeat(factor, 0).repeat(factor, 1)
+    top, left = large.shape[0] - len(expected) - 20, large.shape[1] - expected.shape[1] - 20
+    assert np.array_equal(large[top:-20, left:-20], expected)
+    assert (large[:top] < 128).any(), "a title"
+    for row in range(8):
+        part = slice(top + row * len(expected) // 8, top + (row + 1) * len(expected) // 8)
+        assert (large[part, :left] < 128).any(), "a name"
 
 
 def test_a_picture_becomes_a_picture(translators: Path, gentrain: Callable[..., Ended]) -> None:
