@@ -175,7 +175,8 @@ class BiGAN(Adversarial, ImagesToLatents):
         if turn == "discriminator":
             return None, {}
         with torch.no_grad(), buffers_kept(self.encoder):  # its statistics are of images
-            error = (self.encoder(contest.fake[0].to(self._like.dtype)) - contest.drawn[0]).abs().mean()
+            fake = contest.fake[0].detach().to(self._like.dtype)
+            error = (self.encoder(fake) - contest.drawn[0]).abs().mean()
         return self.objective.encoder(self.judged(contest.real)), {"latent_error": error}
 
     def _images_to_latents(self, x: Tensor, *y: Tensor) -> Tensor:

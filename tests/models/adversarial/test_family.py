@@ -8,6 +8,7 @@ import pytest
 import torch
 from adversaries import CONDITIONAL, SETTINGS, SPEC, OfPairs, Pairs, batch, every_model, made
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from gentrain.contracts import (
     HasCodes,
@@ -60,6 +61,18 @@ def test_a_turn_moves_its_own_players_alone(name: str) -> None:
             }
             assert moved
             assert moved <= mine, moved - mine
+
+
+@every_model
+def test_the_arithmetic_of_a_turn_can_be_counted(name: str) -> None:
+    """Hooks on every module see no tensor that claims a gradient and has none, as a benchmark's would."""
+    model = made(name).train()
+    for turn in model.turns():
+        if turn.double_backward:  # the counter's hooks know no gradient within a loss
+            continue
+        with FlopCounterMode(display=False) as counter:
+            turn.loss(batch(), 0)[0].backward()  # type: ignore[no-untyped-call]
+        assert counter.get_total_flops() > 0
 
 
 @every_model
