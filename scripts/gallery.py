@@ -195,7 +195,29 @@ PANELS = [
             ["a zero above a seven", "a two above a nine", "a four above an eight", "a six above a three"],
         ),
     ),
+    kept(
+        "text_gan_emoji",
+        "Text-conditional GAN on emoji (Twemoji, CC BY 4.0) and their names",
+        of_captions(
+            [
+                "woman firefighter light skin tone",
+                "man judge dark skin tone",
+                "woman scientist medium skin tone",
+            ],
+            [
+                "woman firefighter dark skin tone",
+                "man judge medium skin tone",
+                "man pilot light skin tone",
+            ],
+        ),
+    ),
     kept("pix2pix_mnist", "Pix2Pix from outline to digit, test images", translated(range(16))),
+    kept(
+        "pix2pix_cifar10",
+        "Pix2Pix from grey to colour, CIFAR-10, test images",
+        translated(range(24)),
+        DATA / "cifar10.zip",
+    ),
     kept(
         "pix2pix_emoji",
         "Pix2Pix from one drawing style of emoji to another, test images",

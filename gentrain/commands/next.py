@@ -15,7 +15,8 @@ from gentrain.trust import again
 
 
 def next_command(model: GenerativeModel, ckpt: str, *verbs: str, config: DictConfig | None = None) -> str:
-    """`gentrain VERB CKPT` with the first of `verbs` that works as it stands; without any, `gentrain list`.
+    """`gentrain VERB CKPT` with the first of `verbs` that works as it stands; without any, `translate`, or
+    `gentrain list`.
 
     Args:
         model: what the command is for.
@@ -23,7 +24,7 @@ def next_command(model: GenerativeModel, ckpt: str, *verbs: str, config: DictCon
         verbs: the best first.
         config: of this command, where it reads data: if they lie elsewhere now, they do for the next too.
     """
-    for verb in verbs:
+    for verb in (*verbs, "translate"):  # all that a translator does
         # Without a likelihood eval asks for metrics; without a prior interpolate goes between test images.
         able: tuple[type, ...] = (HasLikelihood,) if verb == "eval" else needed(verb)
         if verb == "interpolate" and getattr(model, "latent_prior", None) == "none":

@@ -25,6 +25,7 @@ from gentrain.contracts import (
     LatentsToImages,
     Reconstructs,
     Samples,
+    Translates,
 )
 
 
@@ -48,6 +49,7 @@ def able(*capabilities: type, latent_prior: str = "gaussian") -> Any:
         (able(ImagesToLatents), ["interpolate"], "interpolate C"),
         (able(ImagesToLatents, latent_prior="none"), ["interpolate"], "interpolate C"),
         (able(LatentsToImages, latent_prior="none"), ["interpolate"], "list"),
+        (able(Translates), ["sample", "reconstruct", "eval"], "translate C"),
         (able(Completes), ["sample", "complete"], "complete C"),
         (able(), ["sample", "reconstruct", "eval"], "list"),
         (able(Samples), [], "list"),
