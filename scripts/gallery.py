@@ -84,7 +84,7 @@ def translated(numbers: Iterable[int]) -> dict[str, list[str]]:
     return {"source, translation, truth": ["translate", "images=" + ",".join(map(str, numbers))]}
 
 
-def of_captions(seen: Sequence[str], unseen: Sequence[str], n: int = 8) -> dict[str, list[str]]:
+def of_captions(seen: Sequence[str], unseen: Sequence[str], n: int = 9) -> dict[str, list[str]]:
     """Samples of captions of training images, and of such as no training image has."""
     drawn = {f"{caption} (seen)": caption for caption in seen}
     drawn |= {f"{caption} (never seen)": caption for caption in unseen}
@@ -212,11 +212,13 @@ PANELS = [
         ),
     ),
     kept("pix2pix_mnist", "Pix2Pix from outline to digit, test images", translated(range(16))),
-    kept(
+    Panel(
         "pix2pix_cifar10",
         "Pix2Pix from grey to colour, CIFAR-10, test images",
-        translated(range(24)),
+        ["experiment=pix2pix_cifar10", "dataset=folder"],
         DATA / "cifar10.zip",
+        translated(range(7, 1000, 62)),
+        ["metrics=[translation]"],
     ),
     kept(
         "pix2pix_emoji",
