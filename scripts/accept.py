@@ -165,11 +165,12 @@ def with_weights(result: dict[str, Any], checkpoint: Path) -> str | None:
         return None
     if len(exported.packed(loaded.model, "bf16", without)) <= MOST:
         found = measured_in_bf16(result, checkpoint, data_of(loaded))
-        if "worse" not in found["verdict"].values():
+        turned = [m for m, now in found["verdict"].items() if now == "worse" != result["verdict"][m]]
+        if not turned:
             loaded, config = opened(checkpoint, "bf16")
             export.make(loaded, folder, config, found, replace=True)
             return None
-        print(f"{name}: in bf16 its figures are worse than their targets allow")
+        print(f"{name}: in bf16 {', '.join(turned)} would miss what it reaches")
     keep_alone({**result, "weights": {"kept": False, **exported.about(content, "float32", without)}})
     return None
 

@@ -326,8 +326,16 @@ def trained(
 WHAT: dict[str, tuple[Callable[[argparse.Namespace], bool], str, dict[str, Any]]] = {
     "data": (bench_data, "our batches against a torchvision DataLoader", {"repeats": 5}),
     "loop": (bench_loop, "the trainer against a bare loop over the same model", {"steps": 100, "repeats": 7}),
-    "sample": (bench_sample, "drawing value by value, beside the naive sampler", {"repeats": 3}),
-    "autoregressive": (bench_autoregressive, "training autoregressive models as published", {"repeats": 3}),
+    "sample": (
+        bench_sample,
+        "drawing value by value, beside the naive sampler",
+        {"repeats": 3, "only": ""},
+    ),
+    "autoregressive": (
+        bench_autoregressive,
+        "training autoregressive models as published",
+        {"repeats": 3, "only": ""},
+    ),
     "adversarial": (bench_adversarial, "whole steps of adversarial models", {"repeats": 5, "only": ""}),
     "flow": (bench_flow, "whole steps of flows", {"repeats": 5, "only": ""}),
     "train": (bench_train, "training a PixelCNN, beside whole masked kernels", {"steps": 10, "repeats": 5}),

@@ -247,6 +247,34 @@ PANELS = [
             "between test images": ["interpolate", "images=" + ",".join(map(str, range(16))), "columns=8"],
         },
     ),
+    kept(
+        "realnvp_mnist",
+        "RealNVP on MNIST (28x28)",
+        {
+            **SAMPLES,
+            "at temperature 0.7": ["sample", "n=64", "temperature=0.7"],
+            "between test images": ["interpolate", "images=" + ",".join(map(str, range(16))), "columns=8"],
+        },
+    ),
+    kept(
+        "glow_cifar10_small",
+        "Glow on CIFAR-10 (32x32)",
+        {
+            **SAMPLES,
+            "at temperature 0.7": ["sample", "n=64", "temperature=0.7"],
+            "between test images": ["interpolate", "images=" + ",".join(map(str, range(16))), "columns=8"],
+        },
+        DATA / "cifar10.zip",
+    ),
+    kept(
+        "bigan_mnist",
+        "BiGAN on MNIST (28x28)",
+        {
+            **SAMPLES,
+            "test images and reconstructions": ["reconstruct", "images=" + ",".join(map(str, range(16)))],
+            "between test images": ["interpolate", "images=" + ",".join(map(str, range(16))), "columns=8"],
+        },
+    ),
     kept("nice_digits", "NICE on digits (8x8)", OF_A_FLOW, None),
     kept("realnvp_digits", "RealNVP on digits (8x8)", OF_A_FLOW, None),
     kept("glow_digits", "Glow on digits (8x8)", OF_A_FLOW, None),

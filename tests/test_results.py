@@ -318,6 +318,10 @@ def test_large_weights_are_kept_in_bf16_with_their_own_figure(
     assert result["weights"]["kept"] is False
     assert result["obtained"] == {"likelihood.nats": 80.0}
 
+    assert reproduced(obtained={"likelihood.nats": 95.0}, verdict={"likelihood.nats": "worse"}) is None
+    result = json.loads((folder / "result.json").read_text())
+    assert result["weights"]["dtype"] == "bf16", "that figure was missed in float32 too"
+
 
 def test_too_large_weights_are_named_and_not_kept(
     accept: ModuleType, reproduced: Callable[..., str | None], monkeypatch: pytest.MonkeyPatch

@@ -69,84 +69,96 @@ def cell(pre: Tensor, c: Tensor, dim: int = -1) -> tuple[Tensor, Tensor]:
 
 
 @torch.compiler.disable
-def scan(pre: Tensor, weight: Tensor, lines: Sequence[Line], places: int) -> Tensor:
-    """The states of a convolutional LSTM, from zero, in float32 at least.
+def scan(pre: Tensor, weight: Tensor, ways: Sequence[Sequence[Line]], places: int) -> Tensor:
+    """The states of convolutional LSTMs that go D ways over an image at once, from zero, in float32 at least.
 
     The state at place l is computed from what the input gives there and from the last states at the places
     l - 1, l, ..., l + K - 2, as many as the kernel has taps.
 
     Args:
-        pre: what the input gives to the gates, [B, 4 F, H, W].
-        weight: [K, F, 4 F], K = 2 or 3.
-        lines: the steps, each pixel in one of them.
+        pre: what the input gives to the gates, [B, D * 4 F, H, W].
+        weight: [D, K, F, 4 F], K = 2 or 3.
+        ways: the steps of each, every pixel in one of them; in step t all have the same places.
         places: how many there are in the state.
 
     Returns:
-        h, [B, F, H, W].
+        h, [D, B, F, H, W].
     """
     height, width = pre.shape[-2:]
     with torch.autocast(pre.device.type, enabled=False):
         dtype = torch.promote_types(pre.dtype, torch.float32)
-        flat = pre.permute(0, 2, 3, 1).flatten(1, 2)  # [B, H * W, 4 F], a view where features lie together
+        flat = pre.permute(0, 2, 3, 1).flatten(1, 2)  # [B, H * W, D * 4 F], a view where those lie together
         flat = flat if flat.stride(2) == 1 else flat.contiguous()
-        states: Tensor = _Scan.apply(flat, weight.to(dtype), lines, places)
-    return states.unflatten(1, (height, width)).permute(0, 3, 1, 2)
+        states: Tensor = _Scan.apply(flat, weight.to(dtype), [*zip(*ways, strict=True)], places)
+    return states.unflatten(2, (height, width)).movedim(-1, 2)
 
 
 class _Scan(torch.autograd.Function):
+    """All ways in one step: half as many operations, twice as large."""
+
     @staticmethod
-    def forward(ctx: Any, pre: Tensor, weight: Tensor, lines: Sequence[Line], places: int) -> Tensor:
-        """pre [B, H * W, 4 F], weight [K, F, 4 F] -> [B, H * W, F]."""
+    def forward(
+        ctx: Any, pre: Tensor, weight: Tensor, steps: Sequence[Sequence[Line]], places: int
+    ) -> Tensor:
+        """pre [B, H * W, D * 4 F], weight [D, K, F, 4 F] -> [D, B, H * W, F]."""
         images, pixels, _ = pre.shape
-        taps, features, _ = weight.shape
-        states = weight.new_empty(images, pixels, features)
+        ways, taps, features, gates = weight.shape
+        pres = pre.split(gates, -1)
+        states = weight.new_empty(ways, images, pixels, features)
         # With zeros before the first place and, for a third tap, behind the last.
-        h = weight.new_zeros(places + taps - 1, images, features)
-        c = weight.new_zeros(places, images, features)
+        h = weight.new_zeros(ways, places + taps - 1, images, features)
+        c = weight.new_zeros(ways, places, images, features)
         kept: list[Tensor] = []
-        for line in lines:
-            here = slice(line.first, line.first + line.length)
-            before = h[line.first : line.first + line.length + taps - 1].clone()
-            a = line.of(pre).to(weight.dtype, copy=True, memory_format=torch.contiguous_format)
-            flat = a.view(-1, a.shape[-1])
-            for k in range(taps):
-                flat.addmm_(before[k : k + line.length].view(-1, features), weight[k])
+        for lines in steps:
+            first, length = lines[0].first, lines[0].length
+            before = h[:, first : first + length + taps - 1].clone()
+            a = weight.new_empty(ways, length, images, gates)
+            for way, line in enumerate(lines):
+                a[way].copy_(line.of(pres[way]))
+                flat = a[way].view(-1, gates)
+                for k in range(taps):
+                    flat.addmm_(before[way, k : k + length].view(-1, features), weight[way, k])
             a[..., : 3 * features].sigmoid_()
             a[..., 3 * features :].tanh_()
             i, f, o, g = a.chunk(GATES, -1)
-            c_before = c[here].clone()
-            c[here] = torch.mul(f, c_before).addcmul_(i, g)
-            shown = c[here].tanh()
-            torch.mul(o, shown, out=h[line.first + 1 : line.first + 1 + line.length])
-            line.of(states).copy_(h[line.first + 1 : line.first + 1 + line.length])
+            here = c[:, first : first + length]
+            c_before = here.clone()
+            torch.mul(f, c_before, out=here).addcmul_(i, g)
+            shown = here.tanh()
+            h_here = torch.mul(o, shown, out=h[:, first + 1 : first + 1 + length])
+            for way, line in enumerate(lines):
+                line.of(states[way]).copy_(h_here[way])
             kept += [a, before, c_before, shown]
         ctx.save_for_backward(weight, *kept)
-        ctx.lines, ctx.places, ctx.dtype = lines, places, pre.dtype
+        ctx.steps, ctx.places, ctx.dtype = steps, places, pre.dtype
         return states
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:
-        """grad [B, H * W, F] -> those of pre and weight."""
+        """grad [D, B, H * W, F] -> those of pre and weight."""
         weight, *kept = ctx.saved_tensors
-        taps, features, _ = weight.shape
+        ways, taps, features, gates = weight.shape
         grad = grad.contiguous()
-        images, pixels, _ = grad.shape
-        back = weight.transpose(1, 2).contiguous()  # [K, 4 F, F]
-        d_pre = grad.new_empty(images, pixels, GATES * features, dtype=ctx.dtype)
+        _, images, pixels, _ = grad.shape
+        back = weight.transpose(2, 3).contiguous()  # [D, K, 4 F, F]
+        d_pre = grad.new_empty(images, pixels, ways * gates, dtype=ctx.dtype)
+        d_pres = d_pre.split(gates, -1)
         d_weight = torch.zeros_like(weight)
-        d_h = grad.new_zeros(ctx.places + taps - 1, images, features)
-        d_c = grad.new_zeros(ctx.places, images, features)
-        for line in reversed(ctx.lines):
+        d_h = grad.new_zeros(ways, ctx.places + taps - 1, images, features)
+        d_c = grad.new_zeros(ways, ctx.places, images, features)
+        for lines in reversed(ctx.steps):
             shown, c_before, before, a = (kept.pop() for _ in range(4))
+            first, length = lines[0].first, lines[0].length
             i, f, o, g = a.chunk(GATES, -1)
-            mine = d_h[line.first + 1 : line.first + 1 + line.length]
-            d = mine + line.of(grad)
-            mine.zero_()  # this state is the line's own; what came before it follows
+            d = d_h[:, first + 1 : first + 1 + length].clone()
+            d_h[:, first + 1 : first + 1 + length] = 0  # a state is its own line's
+            for way, line in enumerate(lines):
+                d[way] += line.of(grad[way])
             d_a = torch.empty_like(a)
             d_i, d_f, d_o, d_g = d_a.chunk(GATES, -1)
             torch.mul(d, shown, out=d_o)
-            d_here = d_c[line.first : line.first + line.length]
+            d_here = d_c[:, first : first + length]
             d_here += torch.ops.aten.tanh_backward(d * o, shown)
             torch.mul(d_here, g, out=d_i)
             torch.mul(d_here, c_before, out=d_f)
@@ -155,9 +167,11 @@ class _Scan(torch.autograd.Function):
             opened = a[..., : 3 * features]
             d_a[..., : 3 * features] *= opened - opened * opened
             d_g *= 1 - g * g
-            line.of(d_pre).copy_(d_a)
-            flat = d_a.view(-1, d_a.shape[-1])
-            for k in range(taps):
-                d_weight[k].addmm_(before[k : k + line.length].view(-1, features).t(), flat)
-                d_h[line.first + k : line.first + k + line.length].view(-1, features).addmm_(flat, back[k])
+            for way, line in enumerate(lines):
+                line.of(d_pres[way]).copy_(d_a[way])
+                flat = d_a[way].view(-1, gates)
+                for k in range(taps):
+                    seen = before[way, k : k + length].view(-1, features)
+                    d_weight[way, k].addmm_(seen.t(), flat)
+                    d_h[way, first + k : first + k + length].view(-1, features).addmm_(flat, back[way, k])
         return d_pre, d_weight, None, None

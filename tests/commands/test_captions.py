@@ -105,6 +105,7 @@ def test_what_is_measured_is_kept(
     assert found["unseen_all_captions"] == found["unseen_captions"]
     assert f"right of 60 of {found['seen_captions']} captions" in done.out
     assert "judge   below: classifier" in done.out
+    assert found["estimator"] == "60 samples, seen by classifiers of digits"
 
 
 REFUSED = {

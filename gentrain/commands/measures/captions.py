@@ -85,6 +85,8 @@ def measure(loaded: Loaded, config: DictConfig) -> Measured:
             "right"
         )
         figures[f"classifier_{name}"], figures[f"classifier_{name}_accuracy"] = which, judge.accuracy
+    dataset = loaded.config.names.dataset or data.name
+    figures["estimator"] = f"{config.n:,} samples, seen by classifiers of {dataset}"
     figures |= {"values": told, "n": config.n, "truncation": config.truncation}
     return Measured(lines, figures, f"eval_captions_{config.n}.json")
 

@@ -63,7 +63,8 @@ class RowLSTM(LSTMLayer):
     def forward(self, x: Tensor) -> Tensor:
         """x [B, in, H, W] -> [B, h, H, W]."""
         height, width = x.shape[-2:]
-        return scan(self.input(x), self.state[0], rows(height, width), places=width)
+        (states,) = scan(self.input(x), self.state, [rows(height, width)], places=width)
+        return cast(Tensor, states)
 
 
 class DiagonalBiLSTM(LSTMLayer):
@@ -80,11 +81,9 @@ class DiagonalBiLSTM(LSTMLayer):
     def forward(self, x: Tensor) -> Tensor:
         """x [B, in, H, W] -> [B, h, H, W]."""
         height, width = x.shape[-2:]
-        from_left, from_right = (
-            scan(pre, state, diagonals(height, width, side), places=height)
-            for pre, state, side in zip(self.input(x).chunk(2, 1), self.state, (False, True), strict=True)
-        )
-        return from_left + F.pad(from_right, (0, 0, 1, -1))
+        ways = [diagonals(height, width, from_right) for from_right in (False, True)]
+        from_left, from_right = scan(self.input(x), self.state, ways, places=height)
+        return cast(Tensor, from_left) + F.pad(from_right, (0, 0, 1, -1))
 
 
 class PixelRNN(Autoregressive):

@@ -71,27 +71,29 @@ def test_the_diagonal_bilstm_is_two_loops_over_pixels(size: tuple[int, int]) -> 
 def test_a_column_of_pixels_is_torchs_own_lstm() -> None:
     torch.manual_seed(0)
     pre = torch.randn(3, 4 * 5, 7, 1, dtype=torch.float64)  # [B, 4 F, H, W]
-    weight = torch.zeros(3, 5, 20, dtype=torch.float64)
-    weight[1] = torch.randn(5, 20)  # no pixel lies to either side
+    weight = torch.zeros(1, 3, 5, 20, dtype=torch.float64)
+    weight[0, 1] = torch.randn(5, 20)  # no pixel lies to either side
     oracle = nn.LSTM(20, 5, bias=False).double()
     order = torch.cat(
         [torch.arange(5) + 5 * k for k in (0, 1, 3, 2)]
     )  # torch: input, forget, written, output
     with torch.no_grad():
         oracle.weight_ih_l0.copy_(torch.eye(20)[order])
-        oracle.weight_hh_l0.copy_(weight[1].t()[order])
+        oracle.weight_hh_l0.copy_(weight[0, 1].t()[order])
         theirs, _ = oracle(pre[..., 0].permute(2, 0, 1))
-    torch.testing.assert_close(scan(pre, weight, rows(7, 1), places=1)[..., 0].permute(2, 0, 1), theirs)
+    (ours,) = scan(pre, weight, [rows(7, 1)], places=1)
+    torch.testing.assert_close(ours[..., 0].permute(2, 0, 1), theirs)
 
 
-@pytest.mark.parametrize("way", ["rows", "diagonals", "from the right"])
+@pytest.mark.parametrize("ways", ["rows", "from the right", "both sides"])
 @pytest.mark.parametrize("size", [(3, 4), (4, 2)])
-def test_gradients_of_the_scan_are_autograds(size: tuple[int, int], way: str) -> None:
+def test_gradients_of_the_scan_are_autograds(size: tuple[int, int], ways: str) -> None:
     torch.manual_seed(0)
-    pre = torch.randn(2, GATES * 2, *size, dtype=torch.float64, requires_grad=True)
-    taps, places = (3, size[1]) if way == "rows" else (2, size[0])
-    weight = torch.randn(taps, 2, GATES * 2, dtype=torch.float64, requires_grad=True)
-    lines = rows(*size) if way == "rows" else diagonals(*size, from_right=way == "from the right")
+    both = [diagonals(*size, from_right) for from_right in (False, True)]
+    lines = {"rows": [rows(*size)], "from the right": both[1:], "both sides": both}[ways]
+    taps, places = (3, size[1]) if ways == "rows" else (2, size[0])
+    pre = torch.randn(2, len(lines) * GATES * 2, *size, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(len(lines), taps, 2, GATES * 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda *args: scan(*args, lines, places), (pre, weight))
 
 
