@@ -219,7 +219,7 @@ def rows() -> list[list[str]]:
             if target.published is None or target.published not in (target.at_most, target.at_least):
                 published += f"; {wanted} wanted"
             left, right = [f"`{name}`", figure, published], [f"{target.tolerance:g}"]
-            if result is None:
+            if result is None or target.metric not in result["obtained"]:  # or a target that came later
                 found.append([*left, "not yet run", *right, "", "", "", target.source, ""])
                 continue
             error = result["stderr"][target.metric]
