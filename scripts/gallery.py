@@ -266,15 +266,6 @@ PANELS = [
         },
         DATA / "cifar10.zip",
     ),
-    kept(
-        "bigan_mnist",
-        "BiGAN on MNIST (28x28)",
-        {
-            **SAMPLES,
-            "test images and reconstructions": ["reconstruct", "images=" + ",".join(map(str, range(16)))],
-            "between test images": ["interpolate", "images=" + ",".join(map(str, range(16))), "columns=8"],
-        },
-    ),
     kept("nice_digits", "NICE on digits (8x8)", OF_A_FLOW, None),
     kept("realnvp_digits", "RealNVP on digits (8x8)", OF_A_FLOW, None),
     kept("glow_digits", "Glow on digits (8x8)", OF_A_FLOW, None),
