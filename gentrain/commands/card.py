@@ -71,6 +71,14 @@ def licence_of(dataset: Mapping[str, Any]) -> Licence:
     return LICENCES.get(str(dataset.get("_target_")).rpartition(".")[2], UNKNOWN)
 
 
+def learnt_from(run: Mapping[str, Any], result: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """What tells of a run's data; of a reproduction its experiment's, though they lay as a folder."""
+    if result and "data" in result:
+        return {"_target_": result["data"], "license": result.get("license")}
+    settings: Mapping[str, Any] = run["dataset"]
+    return settings
+
+
 def read_licence(text: str) -> Licence:
     """What `dataset.license` says: an SPDX id or expression, and after a comma whose they are, or words."""
     text = " ".join(text.split())
@@ -110,14 +118,14 @@ def written(
         config: what its config.json says.
         picture: the name of the file of samples, if there is one.
         license: as the user named it.
-        result: of a reproduction, which the weights gave; its "license", where there is one, is of the data.
+        result: of a reproduction, which the weights gave; its "data", the class of its data set, and their
+            "license", where it is stated, count before those of the run.
         graph: of an ONNX graph, its file, inputs and shapes.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     names, spec = config["run"]["names"], config["spec"]
-    stated = (result or {}).get("license")
-    data = read_licence(stated) if stated else licence_of(config["run"]["dataset"])
+    data = licence_of(learnt_from(config["run"], result))
     shape = [str(side) for side in spec["shape"]]
     environment = Environment(
         loader=PackageLoader("gentrain.commands", ""),

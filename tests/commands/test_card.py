@@ -57,6 +57,19 @@ def test_every_data_set_of_ours_has_a_licence() -> None:
         assert (card.licence_of(dataset) is card.UNKNOWN) == (name in own), name
 
 
+@pytest.mark.parametrize(
+    ("result", "short"),
+    [
+        (None, "unknown"),
+        ({"data": "gentrain.data.cifar10.CIFAR10"}, "research-use"),
+        ({"data": "gentrain.data.folder.Folder", "license": "MIT"}, "mit"),
+    ],
+)
+def test_a_reproductions_data_are_its_experiments(result: dict[str, str] | None, short: str) -> None:
+    run = composed_once("dataset=folder", "dataset.root=photographs.zip")
+    assert card.licence_of(card.learnt_from(run, result)).short == short
+
+
 def test_every_experiment_that_comes_along_has_a_licence() -> None:
     """Of the user's own images an experiment states it."""
     for name in options("experiment"):
