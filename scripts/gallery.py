@@ -212,13 +212,11 @@ PANELS = [
         ),
     ),
     kept("pix2pix_mnist", "Pix2Pix from outline to digit, test images", translated(range(16))),
-    Panel(
+    kept(
         "pix2pix_cifar10",
         "Pix2Pix from grey to colour, CIFAR-10, test images",
-        ["experiment=pix2pix_cifar10", "dataset=folder"],
-        DATA / "cifar10.zip",
         translated(range(7, 999, 62)),
-        ["metrics=[translation]"],
+        DATA / "cifar10.zip",
     ),
     kept(
         "pix2pix_emoji",
