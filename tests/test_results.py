@@ -146,6 +146,24 @@ def test_a_result_becomes_a_row(accept: ModuleType, tmp_path: Path, monkeypatch:
     assert row[3].endswith("with `train.steps=3`")
 
 
+def test_a_target_that_came_after_a_result_is_not_yet_run(
+    accept: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accept, "RESULTS", tmp_path / "results")
+    file = tmp_path / "result.json"
+    file.write_text(json.dumps(a_result()))
+    assert accept.accept(file) is None
+    recipe = compose_train(["experiment=vae_mnist"])
+    recipe.targets.append(recipe.targets[0].copy())
+    recipe.targets[1].metric = "likelihood.bits_per_dim"
+    recipes = {"vae_mnist": recipe}
+    known = accept.recipe
+    monkeypatch.setattr(accept, "recipe", lambda name: recipes.get(name) or known(name))
+    first, second = [row for row in accept.rows() if row[0] == "`vae_mnist`"]
+    assert first[3].startswith("87.012")
+    assert second[1:4] == ["bits per dim", "86.76", "not yet run"]
+
+
 def test_a_result_of_several_seeds(
     accept: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

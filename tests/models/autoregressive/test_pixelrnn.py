@@ -85,12 +85,13 @@ def test_a_column_of_pixels_is_torchs_own_lstm() -> None:
     torch.testing.assert_close(ours[..., 0].permute(2, 0, 1), theirs)
 
 
-@pytest.mark.parametrize("ways", ["rows", "from the right", "both sides"])
+@pytest.mark.parametrize("ways", ["rows", "from the left", "from the right", "both sides"])
 @pytest.mark.parametrize("size", [(3, 4), (4, 2)])
 def test_gradients_of_the_scan_are_autograds(size: tuple[int, int], ways: str) -> None:
     torch.manual_seed(0)
     both = [diagonals(*size, from_right) for from_right in (False, True)]
-    lines = {"rows": [rows(*size)], "from the right": both[1:], "both sides": both}[ways]
+    of = {"rows": [rows(*size)], "from the left": both[:1], "from the right": both[1:], "both sides": both}
+    lines = of[ways]
     taps, places = (3, size[1]) if ways == "rows" else (2, size[0])
     pre = torch.randn(2, len(lines) * GATES * 2, *size, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(len(lines), taps, 2, GATES * 2, dtype=torch.float64, requires_grad=True)
