@@ -71,6 +71,11 @@ OF_A_VAE = {
     "interpolations": WALKED["interpolations"],
 }
 COMPLETED = {**SAMPLES, "completions": ["complete", "images=0,1,2,3,4,5,6,7", "known=top"]}
+COOLED = {
+    **SAMPLES,
+    "at temperature 0.7": ["sample", "n=64", "temperature=0.7"],
+    "between test images": ["interpolate", "images=" + ",".join(map(str, range(16))), "columns=8"],
+}
 OF_A_FLOW = {**SAMPLES, "between test images": ["interpolate", "images=0,1,2,3,4,5,6,7", "columns=8"]}
 
 
@@ -228,9 +233,7 @@ PANELS = [
         "glow_mnist",
         "Glow on MNIST (28x28)",
         {
-            **SAMPLES,
-            "at temperature 0.7": ["sample", "n=64", "temperature=0.7"],
-            "between test images": ["interpolate", "images=" + ",".join(map(str, range(16))), "columns=8"],
+            **COOLED,
             "from 1 to 7": ["arithmetic", "images=2,5,14,31", "plus=[7]", "minus=[1]", "strength=1.5"],
         },
     ),
@@ -239,29 +242,17 @@ PANELS = [
         "NICE on MNIST (28x28)",
         ["experiment=nice_mnist"],
         DATA / "mnist",
-        {
-            **SAMPLES,
-            "at temperature 0.7": ["sample", "n=64", "temperature=0.7"],
-            "between test images": ["interpolate", "images=" + ",".join(map(str, range(16))), "columns=8"],
-        },
+        COOLED,
     ),
     kept(
         "realnvp_mnist",
         "RealNVP on MNIST (28x28)",
-        {
-            **SAMPLES,
-            "at temperature 0.7": ["sample", "n=64", "temperature=0.7"],
-            "between test images": ["interpolate", "images=" + ",".join(map(str, range(16))), "columns=8"],
-        },
+        COOLED,
     ),
     kept(
         "glow_cifar10_small",
         "Glow on CIFAR-10 (32x32)",
-        {
-            **SAMPLES,
-            "at temperature 0.7": ["sample", "n=64", "temperature=0.7"],
-            "between test images": ["interpolate", "images=" + ",".join(map(str, range(16))), "columns=8"],
-        },
+        COOLED,
         DATA / "cifar10.zip",
     ),
     kept("nice_digits", "NICE on digits (8x8)", OF_A_FLOW, None),

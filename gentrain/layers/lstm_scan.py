@@ -94,7 +94,7 @@ def scan(pre: Tensor, weight: Tensor, ways: Sequence[Sequence[Line]], places: in
 
 
 class _Scan(torch.autograd.Function):
-    """All ways in one step: half as many operations, twice as large."""
+    """All ways in one step: of two, half as many operations, twice as large."""
 
     @staticmethod
     def forward(
