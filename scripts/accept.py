@@ -256,7 +256,12 @@ def figures(value: float, error: float) -> str:
 
 def table() -> str:
     """The table, in Markdown."""
-    lines = [HEAD, ["---"] * len(HEAD), *rows()]
+    return markdown(HEAD, rows())
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    """A table."""
+    lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(map(plain, cells)) + " |" for cells in lines)
 
 
@@ -269,11 +274,16 @@ def plain(cell: str) -> str:
 
 def renewed(text: str) -> str:
     """A page with the table of now between its marks."""
-    before, _, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not end:
-        raise SystemExit(f"accept: the page lacks {BEGIN} or {END}")
-    return f"{before}{BEGIN}\n\n{table()}\n\n{END}{after}"
+    return between(text, BEGIN, END, table())
+
+
+def between(text: str, begin: str, end: str, table: str) -> str:
+    """A page with another table between two marks."""
+    before, _, rest = text.partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise SystemExit(f"accept: the page lacks {begin} or {end}")
+    return f"{before}{begin}\n\n{table}\n\n{end}{after}"
 
 
 def page() -> Path:
