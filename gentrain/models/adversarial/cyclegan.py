@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,8 @@ class CycleGAN(TranslatesBack):
     G(F(x)) is to be x and F(G(s)) to be s, [1] equation 2. A, the domain of `source`, is where translation
     begins, B where it ends. Discriminators are shown past fakes among the new ones. What keeps the loss low
     need not be what was meant: a map that swaps classes, or light and dark, goes there and back as well.
+    Where B cannot say all that A does, as digits cannot of the photographs that they stood on, the way
+    A -> B -> A has it hidden in what should be an image of B; without it G is held by B -> A -> B alone.
 
     Args:
         spec: what the images of both domains are, of one size.
@@ -37,6 +39,7 @@ class CycleGAN(TranslatesBack):
         patch_channels: maps of the discriminators' first layers.
         patch_depth: layers of a discriminator that halve the sides: 1, 2 or 3 see 16, 34 or 70 pixels.
         cycle_weight: lambda of [1] equation 3.
+        forward_cycle: of the way A -> B -> A, relative to `cycle_weight`; 0: "GAN + backward" of [1] table 4.
         identity_weight: of |G(x) - x| and |F(s) - s|, relative to `cycle_weight`, [1] section 5.2; needs as
             many channels in both domains.
         pool: past fakes that a discriminator may be shown.
@@ -47,6 +50,7 @@ class CycleGAN(TranslatesBack):
 
     merit = None
     training_only: ClassVar[tuple[str, ...]] = ("of_a", "of_b", "past_a", "past_b")
+    formerly: ClassVar[Mapping[str, Any]] = {"forward_cycle": 1.0}
 
     def __init__(
         self,
@@ -57,6 +61,7 @@ class CycleGAN(TranslatesBack):
         patch_channels: int,
         patch_depth: int,
         cycle_weight: float,
+        forward_cycle: float,
         identity_weight: float,
         pool: int,
     ) -> None:
@@ -64,6 +69,7 @@ class CycleGAN(TranslatesBack):
         check_positive("channels", channels)
         check_positive("blocks", blocks)
         check_weight("cycle_weight", cycle_weight)
+        check_weight("forward_cycle", forward_cycle)
         check_weight("identity_weight", identity_weight)
         if pool < 0:
             raise ValueError(f"model.pool must be at least 0, found {pool}")
@@ -91,6 +97,7 @@ class CycleGAN(TranslatesBack):
         self.of_a.check(height, width)
         self.past_b, self.past_a = PastImages(pool, spec.shape), PastImages(pool, spec.source_shape)
         self.cycle_weight, self.identity_weight = cycle_weight, identity_weight
+        self.forward_cycle = forward_cycle
 
     # Learning
 
@@ -118,9 +125,11 @@ class CycleGAN(TranslatesBack):
         fooled = _judge(self.of_b, fake_b, least_squares_generator) + _judge(
             self.of_a, fake_a, least_squares_generator
         )
-        cycle = (self.to_a(fake_b) - a).abs().mean() + (self.to_b(fake_a) - b).abs().mean()
-        loss = fooled + self.cycle_weight * cycle
-        terms = {"fooled": fooled.detach(), "cycle": cycle.detach(), "alike_b": _alike(a, fake_b)}
+        forward = _there_and_back(a, fake_b, self.to_a, learn=self.cycle_weight * self.forward_cycle > 0)
+        backward = _there_and_back(b, fake_a, self.to_b, learn=self.cycle_weight > 0)
+        loss = fooled + self.cycle_weight * (self.forward_cycle * forward + backward)
+        cycle = (forward + backward).detach()
+        terms = {"fooled": fooled.detach(), "cycle": cycle, "alike_b": _alike(a, fake_b)}
         if self.identity_weight:
             same = (self.to_b(b) - b).abs().mean() + (self.to_a(a) - a).abs().mean()
             loss = loss + self.cycle_weight * self.identity_weight * same
@@ -164,6 +173,13 @@ def _judge(net: nn.Module, images: Tensor, objective: object) -> Tensor:
     assert callable(objective)
     found: Tensor = objective(at_least_float32(net(images)))
     return found
+
+
+def _there_and_back(x: Tensor, translated: Tensor, back: nn.Module, learn: bool) -> Tensor:
+    """The L1 distance between images and what comes back of their translations; without gradients to show."""
+    with torch.set_grad_enabled(learn):
+        distance: Tensor = (back(translated) - x).abs().mean()
+    return distance
 
 
 @torch.no_grad()

@@ -163,6 +163,24 @@ def test_cyclegan_minimises_what_the_paper_says() -> None:
     torch.testing.assert_close(judged, expected)
 
 
+@pytest.mark.parametrize(("cycle", "forward"), [(3.0, 0.5), (3.0, 0.0), (0.0, 1.0)])
+def test_either_way_there_and_back_has_its_weight(cycle: float, forward: float) -> None:
+    """By hand, gradients too; the logged sum is of both ways, whatever they weigh."""
+    model = cyclegan(f"model.cycle_weight={cycle}", f"model.forward_cycle={forward}").double()
+    batch = batch_of(TWO)
+    a, b = model.scaled(batch.source), model.scaled(batch.x)
+    fake_a, fake_b = model.to_a(b), model.to_b(a)
+    fooled = sum((net(y) - 1).square().mean() / 2 for net, y in ((model.of_a, fake_a), (model.of_b, fake_b)))
+    forth, back = (model.to_a(fake_b) - a).abs().mean(), (model.to_b(fake_a) - b).abs().mean()
+    expected = fooled + cycle * forward * forth + cycle * back
+    loss, terms = model.generator_loss(batch, 0)
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(terms["cycle"], (forth + back).detach())
+    learnt = [*model.to_a.parameters(), *model.to_b.parameters()]
+    for found, wanted in zip(*(torch.autograd.grad(x, learnt) for x in (loss, expected)), strict=True):
+        torch.testing.assert_close(found, wanted)
+
+
 def test_the_pool_shows_new_images_and_past_ones() -> None:
     torch.manual_seed(0)
     pool = PastImages(5, (1, 1, 1))
