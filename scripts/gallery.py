@@ -89,6 +89,15 @@ def translated(numbers: Iterable[int]) -> dict[str, list[str]]:
     return {"source, translation, truth": ["translate", "images=" + ",".join(map(str, numbers))]}
 
 
+def both_ways(numbers: Iterable[int], a: str, b: str) -> dict[str, list[str]]:
+    """Test images of these numbers from one domain to the other, and from that to the first."""
+    rows, images = "source, translation, back, truth", "images=" + ",".join(map(str, numbers))
+    return {
+        f"{a} to {b}: {rows}": ["translate", images],
+        f"{b} to {a}": ["translate", images, "direction=BtoA"],
+    }
+
+
 def of_captions(seen: Sequence[str], unseen: Sequence[str], n: int = 9) -> dict[str, list[str]]:
     """Samples of captions of training images, and of such as no training image has."""
     drawn = {f"{caption} (seen)": caption for caption in seen}
@@ -228,6 +237,23 @@ PANELS = [
         "Pix2Pix from one drawing style of emoji to another, test images",
         translated(range(1, 401, 25)),
         DATA / "emoji.zip",
+    ),
+    kept(
+        "cyclegan_mnist",
+        "CycleGAN between digits over photographs (of CIFAR-10) and digits, test images",
+        both_ways(range(8), "photographs", "digits"),
+    ),
+    kept(
+        "cyclegan_emoji",
+        "CycleGAN between drawing styles of emoji (Twemoji, CC BY 4.0; Noto, Apache 2.0), test images",
+        both_ways(range(1, 401, 50), "Twemoji", "Noto"),
+        DATA / "emoji.zip",
+    ),
+    kept(
+        "gan_emoji",
+        "BigGAN on emoji in two styles (Twemoji, CC BY 4.0; Noto, Apache 2.0)",
+        {"the ten categories by column": ["sample", "n=100"]},
+        None,
     ),
     kept(
         "glow_mnist",

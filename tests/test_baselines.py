@@ -48,16 +48,21 @@ def test_the_table_agrees_with_what_is_kept(baselines: ModuleType) -> None:
     assert baselines.renewed(text) == text, "run: python scripts/baselines.py"
 
 
-def test_bars_lie_past_their_baselines(baselines: ModuleType) -> None:
-    """A bar that a baseline reaches says nothing of the model."""
+def test_an_experiments_bars_lie_past_its_baselines(baselines: ModuleType) -> None:
+    """Bars that a baseline reaches say nothing of the model: one of an experiment's at least it must not.
+
+    One alone it may: nets that draw one thing are sure of it, and colours that mean nothing are strong.
+    """
     for name, entries in baselines.kept().items():
         for entry in entries:
+            past = []
             for target in composed_once(f"experiment={name}").targets:
                 at_least = target.at_least is not None
                 values = [figures[target.metric] for figures in entry["seeds"].values()]
                 least = baselines.past(values, at_least)
                 bar = target.at_least if at_least else target.at_most
-                assert bar > least if at_least else bar < least, (name, target.metric, entry["with"])
+                past.append(bar > least if at_least else bar < least)
+            assert any(past), (name, entry["with"])
 
 
 def test_two_standard_deviations_by_hand(baselines: ModuleType) -> None:
