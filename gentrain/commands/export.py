@@ -115,10 +115,12 @@ def described(loaded: Loaded, weights: Mapping[str, Any], averaged: bool) -> dic
     plain: Any = OmegaConf.to_container(loaded.config, resolve=False)
     run = {key: plain[key] for key in RUN if key in plain}
     run["dataset"] = {key: value for key, value in run["dataset"].items() if key != "cache"}
-    if run["dataset"].get("root") is not None:
-        run["dataset"].pop("root")
-        if (root := usual_root(loaded)) is not None:
-            run["dataset"]["root"] = root
+    names = loaded.config.names
+    for place, of in (("root", f"dataset={names.dataset}"), ("background", f"experiment={names.experiment}")):
+        if run["dataset"].get(place) is not None:
+            run["dataset"].pop(place)
+            if (there := usual_place(loaded, place, of)) is not None:
+                run["dataset"][place] = there
     record = loaded.state.get("data")
     model: Any = OmegaConf.to_container(loaded.config.model, resolve=True)
     return {
@@ -135,14 +137,16 @@ def described(loaded: Loaded, weights: Mapping[str, Any], averaged: bool) -> dic
     }
 
 
-def usual_root(loaded: Loaded) -> str | None:
-    """Where the data set lies on any machine, as our YAML says it; None where only its user knows."""
+def usual_place(loaded: Loaded, place: str, of: str) -> str | None:
+    """Where the data of `dataset.<place>` lie on any machine, as the YAML `of` says it; None where only its
+    user knows.
+    """
     try:
-        usual = composed("train", [f"dataset={loaded.config.names.dataset}"]).dataset
+        usual = composed("train", [of]).dataset
     except Exception:  # a data set of the user's own: Hydra has many words for that
         return None
     plain: Any = OmegaConf.to_container(usual, resolve=False)
-    return plain.get("root") if plain.get("_target_") == loaded.config.dataset.get("_target_") else None
+    return plain.get(place) if plain.get("_target_") == loaded.config.dataset.get("_target_") else None
 
 
 def picture(model: GenerativeModel, n: int) -> Tensor | None:

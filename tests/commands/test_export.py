@@ -79,18 +79,19 @@ def test_no_place_of_this_machine_is_in_it(made: Path, gentrain: Callable[..., E
     config = yaml.safe_load(state["config"])
     secret = "/home/somebody/secret"
     for name, target in (("mnist", "gentrain.data.mnist.MNIST"), ("own", "gentrain.data.folder.Folder")):
-        config["dataset"].update(_target_=target, root=secret, cache=secret)
+        config["dataset"].update(_target_=target, root=secret, cache=secret, background=secret)
         config.update(run_dir=secret, init=secret)
-        config["names"]["dataset"] = name
+        config["names"].update(dataset=name, experiment=f"cyclegan_{name}")
         data = {**state["data"], "root": secret}
         checkpoint.save({**state, "config": yaml.safe_dump(config), "data": data}, Path(f"{name}.pt"))
         done = gentrain("export", f"ckpt={name}.pt", f"out={name}", "trust=toys", "n=1")
         assert done.status == 0, done.err
         for file in Path(name).iterdir():
             assert b"secret" not in file.read_bytes(), file
-    usual = described("mnist")["run"]["dataset"]["root"]
-    assert usual == "${gentrain.env:GENTRAIN_DATA,data}/mnist"
-    assert "root" not in described("own")["run"]["dataset"]
+    usual = described("mnist")["run"]["dataset"]
+    assert usual["root"] == "${gentrain.env:GENTRAIN_DATA,data}/mnist"
+    assert usual["background"] == "${gentrain.env:GENTRAIN_DATA,data}/cifar10.zip"
+    assert not {"root", "background"} & described("own")["run"]["dataset"].keys()
 
 
 # How it is written
