@@ -25,7 +25,7 @@ from gentrain.schemas import SCHEMAS
 T = TypeVar("T")
 
 #: Constructor settings that are paths.
-DATASET_PATHS = ("root", "cache")
+DATASET_PATHS = ("root", "background", "cache")
 
 
 def environment(name: str, default: str) -> str:

@@ -50,6 +50,8 @@ class DatasetPlace:
 
     # The data set's own folder or file; other data than in training too. None: where it lay in training.
     root: Optional[str] = knob(None, path=True)
+    # Photographs, for data with dataset.source=background. None: where they lay in training.
+    background: Optional[str] = knob(None, path=True)
     # Folder of the decoded arrays. None: GENTRAIN_CACHE, or ~/.cache/gentrain.
     cache: Optional[str] = knob(None, path=True)
     # Compare published files with their checksums; false for others in their format. None: as in training.

@@ -5,7 +5,8 @@ the figures, and the table of docs/reproductions.md is made anew from all that l
 only the table. An experiment with targets and no result is a row "not yet run".
 
 Weights of more than 12 MB are kept in bf16, and the figures are measured again from those; what is still
-larger is not kept: its SHA-256 and its size are in result.json, beside the command that makes it.
+larger, or finds no room in what results/ may take, is not kept: its SHA-256 and its size are in result.json,
+beside the command that makes it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import math
 import sys
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,8 @@ RESULTS = ROOT / "results"
 PAGES = [ROOT / "docs" / "reproductions.md", ROOT / "README.md"]
 #: The largest file of weights that is kept, in bytes.
 MOST = 12 * 10**6
+#: The most that all of results/ may take, in bytes.
+ROOM = 100 * 10**6
 BEGIN, END = "<!-- reproductions: made by scripts/accept.py -->", "<!-- end of reproductions -->"
 HEAD = [
     "experiment",
@@ -163,7 +167,10 @@ def with_weights(result: dict[str, Any], checkpoint: Path) -> str | None:
     if len(content) <= MOST:
         export.make(loaded, folder, config, result, replace=True)
         return None
-    if len(exported.packed(loaded.model, "bf16", without)) <= MOST:
+    smaller = len(exported.packed(loaded.model, "bf16", without))
+    if MOST >= smaller > room(name):
+        print(f"{name}: no room in {RESULTS.name}/ for {smaller / 1e6:.1f} MB more")
+    elif smaller <= MOST:
         found = measured_in_bf16(result, checkpoint, data_of(loaded))
         turned = [m for m, now in found["verdict"].items() if now == "worse" != result["verdict"][m]]
         if not turned:
@@ -173,6 +180,12 @@ def with_weights(result: dict[str, Any], checkpoint: Path) -> str | None:
         print(f"{name}: in bf16 {', '.join(turned)} would miss what it reaches")
     keep_alone({**result, "weights": {"kept": False, **exported.about(content, "float32", without)}})
     return None
+
+
+def room(name: str) -> int:
+    """How many bytes results/ may still take, without what it has of an experiment."""
+    files = [file for file in RESULTS.rglob("*") if file.is_file() and RESULTS / name not in file.parents]
+    return ROOM - sum(file.stat().st_size for file in files)
 
 
 def opened(checkpoint: Path, dtype: str) -> tuple[Loaded, Any]:
@@ -294,11 +307,17 @@ def page() -> Path:
     raise SystemExit(f"accept: none of {', '.join(map(str, PAGES))} has {BEGIN}")
 
 
-def main() -> int:
-    """Keep the results that were named; remake the table."""
+def run(keep: Callable[[Path], str | None], page: Callable[[], Path], renewed: Callable[[str], str]) -> int:
+    """Keep the results that were named; remake the table: the exit status.
+
+    Args:
+        keep: keeps one, or says why not.
+        page: that has the table.
+        renewed: the page's text with the table of now.
+    """
     failed = 0
     for argument in sys.argv[1:]:
-        reason = accept(Path(argument))
+        reason = keep(Path(argument))
         print(f"{argument}: " + (f"not kept: {reason}" if reason else "kept"))
         failed |= reason is not None
     try:
@@ -306,10 +325,10 @@ def main() -> int:
         with replacing(place) as temporary:
             write_text(temporary, renewed(place.read_text(encoding="utf-8")))
     except GentrainError as error:
-        print(f"accept: {error}", file=sys.stderr)
+        print(f"{Path(sys.argv[0]).stem}: {error}", file=sys.stderr)
         return 1
     return failed
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(accept, page, renewed))

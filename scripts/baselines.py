@@ -19,11 +19,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from accept import PAGES, RESULTS, between, markdown, recipe
+from accept import PAGES, RESULTS, between, markdown, recipe, run
 
 from gentrain import exported
 from gentrain.commands.seeds import SEEDS
-from gentrain.errors import GentrainError
 from gentrain.explain import plain_key
 from gentrain.files import replacing, write_text
 
@@ -57,6 +56,8 @@ def left_out(result: dict[str, Any]) -> list[str]:
 
 def kept() -> dict[str, list[dict[str, Any]]]:
     """{experiment: its baselines}."""
+    if not KEPT.is_file():
+        return {}
     found: dict[str, list[dict[str, Any]]] = json.loads(KEPT.read_text(encoding="utf-8"))
     return found
 
@@ -74,7 +75,7 @@ def keep(file: Path) -> str | None:
     name, changed = result["experiment"], left_out(result)
     new = {"with": changed, SEEDS: result[SEEDS]}
     new |= {key: result[key] for key in ("date", "hardware", "commit", "command")}
-    every = kept() if KEPT.is_file() else {}
+    every = kept()
     every[name] = [old for old in every.get(name, []) if old["with"] != changed] + [new]
     with replacing(KEPT) as temporary:
         write_text(temporary, json.dumps(dict(sorted(every.items())), indent=2) + "\n")
@@ -89,7 +90,7 @@ def past(values: Sequence[float], at_least: bool) -> float:
 def rows() -> list[list[str]]:
     """The table's rows: every figure of every baseline."""
     found = []
-    for name, baselines in kept().items() if KEPT.is_file() else ():
+    for name, baselines in kept().items():
         file = RESULTS / name / exported.RESULT
         ours = json.loads(file.read_text(encoding="utf-8"))["obtained"] if file.is_file() else {}
         for baseline in baselines:
@@ -125,21 +126,5 @@ def renewed(text: str) -> str:
     return between(text, BEGIN, END, markdown(HEAD, rows()))
 
 
-def main() -> int:
-    """Keep the baselines that were named; remake the table."""
-    failed = 0
-    for argument in sys.argv[1:]:
-        reason = keep(Path(argument))
-        print(f"{argument}: " + (f"not kept: {reason}" if reason else "kept"))
-        failed |= reason is not None
-    try:
-        with replacing(PAGE) as temporary:
-            write_text(temporary, renewed(PAGE.read_text(encoding="utf-8")))
-    except GentrainError as error:
-        print(f"baselines: {error}", file=sys.stderr)
-        return 1
-    return failed
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(keep, lambda: PAGE, renewed))

@@ -196,7 +196,14 @@ def test_every_range_is_kept(verb: str) -> None:
 
 
 def test_which_values_are_paths() -> None:
-    assert path_keys("train") == {"run_dir", "resume", "init", "dataset.root", "dataset.cache"}
+    assert path_keys("train") == {
+        "run_dir",
+        "resume",
+        "init",
+        "dataset.root",
+        "dataset.background",
+        "dataset.cache",
+    }
     assert path_keys("sample") >= {"ckpt", "out"}
     assert path_keys("encode") >= {"ckpt", "out", "images", "dataset.root"}
 

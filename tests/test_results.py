@@ -188,6 +188,18 @@ def test_a_result_of_several_seeds(
     assert row[3].endswith("images); 87.5, 86.1, 87.01 of seeds 0, 1, 2")
 
 
+def test_room_is_what_others_leave(
+    accept: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accept, "RESULTS", tmp_path)
+    monkeypatch.setattr(accept, "ROOM", 100)
+    for name, size in (("vae_mnist", 30), ("glow_mnist", 45)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_bytes(bytes(size))
+    assert accept.room("nade_mnist") == 25
+    assert accept.room("glow_mnist") == 70
+
+
 def test_a_cell_stays_a_cell(accept: ModuleType) -> None:
     assert accept.plain("x|y\n| <b>z") == "x\\|y \\| &lt;b&gt;z"
 
@@ -339,6 +351,14 @@ def test_large_weights_are_kept_in_bf16_with_their_own_figure(
     assert reproduced(obtained={"likelihood.nats": 95.0}, verdict={"likelihood.nats": "worse"}) is None
     result = json.loads((folder / "result.json").read_text())
     assert result["weights"]["dtype"] == "bf16", "that figure was missed in float32 too"
+
+    entry["verdict"] = "reached"
+    monkeypatch.setattr(accept, "ROOM", size // 2 - 1)
+    measured.clear()
+    assert reproduced() is None
+    result = json.loads((folder / "result.json").read_text())
+    assert result["weights"]["kept"] is False, "results/ is full"
+    assert not measured
 
 
 def test_too_large_weights_are_named_and_not_kept(

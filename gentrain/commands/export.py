@@ -115,11 +115,10 @@ def described(loaded: Loaded, weights: Mapping[str, Any], averaged: bool) -> dic
     plain: Any = OmegaConf.to_container(loaded.config, resolve=False)
     run = {key: plain[key] for key in RUN if key in plain}
     run["dataset"] = {key: value for key, value in run["dataset"].items() if key != "cache"}
-    names = loaded.config.names
-    for place, of in (("root", f"dataset={names.dataset}"), ("background", f"experiment={names.experiment}")):
+    for place, kind in (("root", "dataset"), ("background", "experiment")):
         if run["dataset"].get(place) is not None:
             run["dataset"].pop(place)
-            if (there := usual_place(loaded, place, of)) is not None:
+            if (there := usual_place(loaded, place, kind)) is not None:
                 run["dataset"][place] = there
     record = loaded.state.get("data")
     model: Any = OmegaConf.to_container(loaded.config.model, resolve=True)
@@ -137,12 +136,13 @@ def described(loaded: Loaded, weights: Mapping[str, Any], averaged: bool) -> dic
     }
 
 
-def usual_place(loaded: Loaded, place: str, of: str) -> str | None:
-    """Where the data of `dataset.<place>` lie on any machine, as the YAML `of` says it; None where only its
-    user knows.
+def usual_place(loaded: Loaded, place: str, kind: str) -> str | None:
+    """`dataset.<place>` on any machine, as our YAML of the run's dataset or experiment, `kind`, says it.
+
+    None where only its user knows.
     """
     try:
-        usual = composed("train", [of]).dataset
+        usual = composed("train", [f"{kind}={loaded.config.names[kind]}"]).dataset
     except Exception:  # a data set of the user's own: Hydra has many words for that
         return None
     plain: Any = OmegaConf.to_container(usual, resolve=False)

@@ -293,7 +293,7 @@ def measured(
             "device": config.device,
             "threads": config.threads,
             "trust": list(config.trust),
-            "dataset": {"root": config.dataset.get("root"), "cache": config.dataset.get("cache")},
+            "dataset": {key: config.dataset.get(key) for key in ("root", "background", "cache")},
             "split": target.split,
             "samples": target.samples,
             **({"beside": str(beside)} if config.beside and METRICS[name].beside else {}),

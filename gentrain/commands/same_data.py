@@ -19,7 +19,7 @@ from gentrain.errors import UserError
 from gentrain.files import expanded
 
 #: What a checkpoint's `dataset` section takes from the command line, where it is given there.
-PLACE = ("root", "cache", "verify")
+PLACE = ("root", "background", "cache", "verify")
 
 
 def section(saved: DictConfig, state: Mapping[str, Any] | None, given: DictConfig) -> DictConfig:
@@ -31,7 +31,7 @@ def section(saved: DictConfig, state: Mapping[str, Any] | None, given: DictConfi
     Args:
         saved: the section.
         state: the checkpoint, or None before the first.
-        given: root, cache and verify as they were typed now; None where they were not.
+        given: root, background, cache and verify as they were typed now; None where they were not.
     """
     node = saved.copy()
     record = (state or {}).get("data")

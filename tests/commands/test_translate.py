@@ -238,3 +238,30 @@ def test_a_mistake_gets_one_line(why: str, translators: Path, gentrain: Callable
     done = gentrain(*arguments)
     assert done.status == 2
     assert reason in done.one_line()
+
+
+def test_photographs_are_where_one_says(workplace: Path, gentrain: Callable[..., Ended]) -> None:
+    """An export says nowhere where those lay that images stood on; a command takes their place of now."""
+    rng = np.random.default_rng(0)
+    for folder, count in (("album", 40), ("secret_photos", 5)):
+        Path(folder).mkdir()
+        for i in range(count):
+            Image.fromarray(rng.integers(256, size=(16, 16), dtype=np.uint8)).save(f"{folder}/{i:02}.png")
+    made = ["dataset=folder", "dataset.root=album", "dataset.source=background"]
+    few = ["train.steps=1", "train.batch_size=4", "dataset.channels=1", "run_dir=run"]
+    photos = "dataset.background=secret_photos"
+    done = gentrain("train", "model=pix2pix", *SMALL, *made, photos, *few)
+    assert done.status == 0, done.err
+    assert gentrain("export", "ckpt=run", "out=kept").status == 0
+    assert b"secret" not in Path("kept/config.json").read_bytes()
+    show = ["translate", "ckpt=kept", "images=0,1", "dataset.root=album"]
+    done = gentrain(*show)
+    assert done.status == 2
+    assert "dataset.source=background needs dataset.background=PATH, photographs" in done.one_line()
+    assert not Path("translations.png").exists()
+    shutil.move("secret_photos", "photos")
+    done = gentrain(*show, "dataset.background=photos")
+    assert done.status == 0, done.err
+    assert "source, translation, truth" in done.out
+    assert gentrain("translate", "ckpt=run", "images=0,1", "dataset.background=photos").status == 0
+    assert gentrain("translate", "ckpt=run", "images=0,1").status == 2

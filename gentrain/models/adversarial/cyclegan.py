@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any, ClassVar
 
 import torch
@@ -39,7 +40,8 @@ class CycleGAN(TranslatesBack):
         patch_channels: maps of the discriminators' first layers.
         patch_depth: layers of a discriminator that halve the sides: 1, 2 or 3 see 16, 34 or 70 pixels.
         cycle_weight: lambda of [1] equation 3.
-        forward_cycle: of the way A -> B -> A, relative to `cycle_weight`; 0: "GAN + backward" of [1] table 4.
+        forward_cycle: of the way A -> B -> A, relative to `cycle_weight`; 0: GAN and backward cycle of
+            [1] section 5.1.
         identity_weight: of |G(x) - x| and |F(s) - s|, relative to `cycle_weight`, [1] section 5.2; needs as
             many channels in both domains.
         pool: past fakes that a discriminator may be shown.
@@ -176,8 +178,11 @@ def _judge(net: nn.Module, images: Tensor, objective: object) -> Tensor:
 
 
 def _there_and_back(x: Tensor, translated: Tensor, back: nn.Module, learn: bool) -> Tensor:
-    """The L1 distance between images and what comes back of their translations; without gradients to show."""
-    with torch.set_grad_enabled(learn):
+    """The L1 distance between images and what comes back of their translations: scalar.
+
+    Without gradients where nothing is to be learnt from it and it is only shown.
+    """
+    with nullcontext() if learn else torch.no_grad():
         distance: Tensor = (back(translated) - x).abs().mean()
     return distance
 

@@ -181,6 +181,20 @@ def test_either_way_there_and_back_has_its_weight(cycle: float, forward: float) 
         torch.testing.assert_close(found, wanted)
 
 
+@pytest.mark.parametrize("weight", ["model.forward_cycle=0", "model.cycle_weight=0"])
+def test_what_is_only_shown_costs_no_weight_its_gradient(weight: str) -> None:
+    """Under autocast too, which keeps weights in bf16 that it has cast without gradients."""
+    model = cyclegan(weight)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, _ = model.generator_loss(batch_of(TWO), 0)
+    loss.backward()
+    for net in (model.to_a, model.to_b):
+        for name, p in net.named_parameters():
+            assert p.grad is not None, name
+    with torch.no_grad():
+        assert not model.generator_loss(batch_of(TWO), 0)[0].requires_grad
+
+
 def test_the_pool_shows_new_images_and_past_ones() -> None:
     torch.manual_seed(0)
     pool = PastImages(5, (1, 1, 1))
