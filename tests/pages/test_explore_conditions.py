@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import troubles, violations
+from browser import keyed, troubles, violations
 from exploring import explored, held_against_the_command_and_the_address, seen, typed
 from running import Ended
 
@@ -60,12 +60,12 @@ def test_a_caption_in_words(
     field, note = (browser.find_element("id", f"in-given-1{end}") for end in ("", "-note"))
     assert field.get_attribute("value") == examples[0]
     field.clear()
-    field.send_keys("A  thick SEVEN, above; a two!")
+    keyed(browser, field, "A  thick SEVEN, above; a two!")
     assert 'caption="a thick seven above a two"' in typed(browser)
     shown = seen(browser)
     assert not np.array_equal(shown, first)
     assert note.text == ""
-    field.send_keys(" dog")
+    keyed(browser, field, " dog")
     assert "no “dog”" in note.text
     assert field.get_attribute("aria-invalid") == "true"
     assert violations(browser) + troubles(browser) == []
@@ -73,7 +73,7 @@ def test_a_caption_in_words(
     held_against_the_command_and_the_address(gentrain, browser)
     field = browser.find_element("id", "in-given-1")
     assert field.get_attribute("value") == "a thick seven above a two"
-    field.send_keys(" a" * 9)
+    keyed(browser, field, " a" * 9)
     assert "at most 9 words" in browser.find_element("id", "in-given-1-note").text
     browser.execute_script(
         "const s = document.getElementById('in-given-0'); s.value = 3; s.dispatchEvent(new Event('change'));"
@@ -93,7 +93,7 @@ def test_what_lies_between_two_captions(
     explored(gentrain, browser, runs(name))
     field = browser.find_element("id", "in-given-4")
     field.clear()
-    field.send_keys("a thick seven above a two")
+    keyed(browser, field, "a thick seven above a two")
     browser.execute_script(
         "window.moved = (x) => { const e = document.querySelector('#given input[type=range]');"
         "e.value = x; e.dispatchEvent(new Event('input')); };"

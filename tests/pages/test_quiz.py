@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from browser import opened, troubles
+from browser import keyed, opened, troubles
 
 from gentrain.metrics.proportion import wilson
 from gentrain.pages.quiz import Nearest, Pair, Quiz, quiz_page, read_answers
@@ -24,11 +24,8 @@ def quiz(**changed: Any) -> Quiz:
     return Quiz(pairs, **{**settings, **changed})
 
 
-def press(browser: Any, *keys: str) -> None:
-    from selenium.webdriver import ActionChains
-
-    for key in keys:
-        ActionChains(browser).send_keys(key).perform()
+def press(browser: Any, key: str) -> None:
+    keyed(browser, browser.switch_to.active_element, key)
 
 
 def results(browser: Any) -> str:
@@ -57,7 +54,7 @@ def test_by_keys_alone(browser: Any, tmp_path: Path, question: str) -> None:
     page.write_text(quiz_page(quiz(question=question)))
     opened(browser, page)
     assert troubles(browser) == []
-    browser.find_element("css selector", "button.main").send_keys(Keys.ENTER)
+    keyed(browser, browser.find_element("css selector", "button.main"), Keys.ENTER)
     for i in range(8):
         assert browser.switch_to.active_element.get_attribute("id") == "ask-title", "what is read aloud"
         assert f"which is {question}?" in browser.find_element("id", "ask-title").text

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from browser import fetched, opened, troubles
+from browser import fetched, keyed, opened, troubles
 
 from gentrain.pages.page import sheet
 from gentrain.pages.report import (
@@ -117,7 +117,7 @@ def test_one_run_in_a_browser(browser: Any, tmp_path: Path, width: int, dark: bo
     assert browser.find_element("css selector", "h1").text == "m <i>on</i> d", "what is shown is not markup"
     slider, frame = browser.find_element("id", "step"), browser.find_element("id", "frame")
     last = frame.get_attribute("src")
-    slider.send_keys(Keys.ARROW_LEFT)
+    keyed(browser, slider, Keys.ARROW_LEFT)
     assert browser.find_element("id", "said").text == "step 1,000"
     assert slider.get_attribute("aria-valuetext") == "step 1,000"
     assert frame.get_attribute("src") != last

@@ -47,6 +47,16 @@ def opened(browser: Any, page: Path, width: int = 1280, dark: bool = False) -> A
     return browser
 
 
+def keyed(browser: Any, element: Any, *keys: str) -> None:
+    """Types into an element, and waits until the page has acted on it.
+
+    A busy browser takes a key and acts on it (Enter: a click) later than the driver comes back; two frames
+    later what was typed before has been dealt with.
+    """
+    element.send_keys(*keys)
+    browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+
+
 def troubles(browser: Any) -> list[str]:
     """What is wrong with the page that is open: errors, text that is cut off, controls without a name.
 
