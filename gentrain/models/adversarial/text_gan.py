@@ -3,6 +3,8 @@
 [1] Reed et al. 2016, "Generative Adversarial Text to Image Synthesis", arXiv:1605.05396.
 [2] Radford, Metz & Chintala 2016, "Unsupervised Representation Learning with Deep Convolutional
     Generative Adversarial Networks", arXiv:1511.06434.
+[3] Mao et al. 2019, "Mode Seeking Generative Adversarial Networks for Diverse Image Synthesis",
+    arXiv:1903.05628.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 
 from gentrain.contracts import Batch, DataSpec, MixesConditions
 from gentrain.layers.dcgan import SLOPE, DCGANDiscriminator, DCGANGenerator, initialise, normalisation
+from gentrain.layers.half_precision import at_least_float32
 from gentrain.layers.settings import check_positive, check_weight
 from gentrain.layers.word_encoder import WordEncoder
 from gentrain.models.adversarial.adversarial import Adversarial
@@ -23,6 +26,21 @@ from gentrain.models.adversarial.game import Contest, Shown
 
 #: Captions that a trained model remembers, to be drawn where none is given.
 REMEMBERED = 64
+
+
+#: Keeps the reward of images that are the same finite, as in the authors' code of [3].
+_SMALL = 1e-5
+
+
+def mode_distance(x: Tensor, x2: Tensor, z: Tensor, z2: Tensor) -> Tensor:
+    """How far images lie apart for how far their latents do, [3] equation 2: a mean over the batch, [].
+
+    Args:
+        x, x2: two images of each condition, [B, C, H, W].
+        z, z2: what they were made from, [B, D].
+    """
+    pictures, latents = (at_least_float32(a - b).abs().flatten(1).mean(1) for a, b in ((x, x2), (z, z2)))
+    return (pictures / latents.clamp_min(_SMALL)).mean()
 
 
 class Told(nn.Module):
@@ -114,6 +132,8 @@ class TextGAN(Adversarial, MixesConditions):
         mismatched: whether images with wrong captions are shown, GAN-CLS; false: a plain conditional GAN.
         interpolate_weight: of the generator's fakes for captions half between two of the batch, GAN-INT [1]
             section 4.3; 0: none are made. 1 is the paper's.
+        mode_seeking_weight: of the generator's reward for images of one caption that differ as their latents
+            do [3]; 0: none, and the latents may come to say nothing.
         settings: of `Adversarial`.
 
     Raises:
@@ -122,7 +142,7 @@ class TextGAN(Adversarial, MixesConditions):
     """
 
     takes: ClassVar[tuple[str, ...]] = ("caption",)
-    formerly: ClassVar[Mapping[str, Any]] = {"both_ways": False}
+    formerly: ClassVar[Mapping[str, Any]] = {"both_ways": False, "mode_seeking_weight": 0.0}
     generator: TextGenerator
     discriminator: TextDiscriminator
     examples: Tensor
@@ -137,6 +157,7 @@ class TextGAN(Adversarial, MixesConditions):
         told: int,
         mismatched: bool,
         interpolate_weight: float,
+        mode_seeking_weight: float,
         **settings: Any,
     ) -> None:
         super().__init__(spec, **settings)
@@ -144,8 +165,10 @@ class TextGAN(Adversarial, MixesConditions):
         check_positive("text", text)
         check_positive("told", told)
         check_weight("interpolate_weight", interpolate_weight)
+        check_weight("mode_seeking_weight", mode_seeking_weight)
         condition = self.condition_of(spec)
-        self.mismatched, self.interpolate_weight, self.mixed_size = mismatched, interpolate_weight, text
+        self.mismatched, self.mixed_size = mismatched, text
+        self.interpolate_weight, self.mode_seeking_weight = interpolate_weight, mode_seeking_weight
         norm = "layer" if self.objective.penalised else "batch"
         makes = DCGANGenerator(self.latent_dim + told, spec.shape, channels, 0, "batch")
         self.generator = TextGenerator(makes, Told(condition.size, text, both_ways, told))
@@ -179,14 +202,21 @@ class TextGAN(Adversarial, MixesConditions):
     def extra(
         self, turn: str, batch: Batch, contest: Contest, found: Tensor | None
     ) -> tuple[Tensor | None, dict[str, Tensor]]:
-        """Of the generator what [1] equation 5 adds, with beta = 1/2: fakes between two captions."""
-        if turn != "generator" or not self.interpolate_weight:
+        """Of the generator: fakes between two captions, and how far apart a caption's fakes are."""
+        if turn != "generator":
             return None, {}
         _, y = contest.real
         (z,) = contest.drawn
-        between = torch.stack([y, y.roll(1, 0)], 1)  # [B, 2, T]
-        loss = self.objective.generator(self.judged((self.generator(z, between), between)))
-        return self.interpolate_weight * loss, {"between": loss}
+        more, terms = [], {}
+        if self.interpolate_weight:  # [1] equation 5, with beta = 1/2
+            between = torch.stack([y, y.roll(1, 0)], 1)  # [B, 2, T]
+            terms["between"] = self.objective.generator(self.judged((self.generator(z, between), between)))
+            more.append(self.interpolate_weight * terms["between"])
+        if self.mode_seeking_weight:
+            other = self._prior_draws(len(z), y)
+            terms["apart"] = mode_distance(contest.fake[0], self.generator(other, y), z, other)
+            more.append(self.mode_seeking_weight / (terms["apart"] + _SMALL))
+        return (torch.stack(more).sum() if more else None), terms
 
     # Capabilities
 

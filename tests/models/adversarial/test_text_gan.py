@@ -11,7 +11,7 @@ from torch.nn.functional import softplus
 
 from gentrain.contracts import Batch, DataSpec
 from gentrain.layers.word_encoder import WordEncoder
-from gentrain.models.adversarial.text_gan import TextGAN
+from gentrain.models.adversarial.text_gan import TextGAN, mode_distance
 
 SPEC = DataSpec((1, 8, 8), levels=17, vocabulary=("a", "one", "two", "above"), caption_length=5)
 SETTINGS: dict[str, Any] = {
@@ -20,6 +20,7 @@ SETTINGS: dict[str, Any] = {
     "text": 6, "told": 3, "mismatched": True,
     "both_ways": True,
     "interpolate_weight": 0.0,
+    "mode_seeking_weight": 0.0,
 }  # fmt: skip
 
 
@@ -108,6 +109,34 @@ def test_the_generator_also_makes_what_lies_between_two_captions() -> None:
     told = model.generator.told
     halves = told.small((told.encoder(b.caption) + told.encoder(b.caption.roll(1, 0))) / 2)
     assert torch.allclose(told(two), halves)
+
+
+def test_fakes_of_one_caption_are_rewarded_for_lying_apart() -> None:
+    """Mao et al. 2019, equation 2: what the generator minimises besides falls as they do."""
+    z, z2 = torch.tensor([[0.0, 0.0], [1.0, 1.0]]), torch.tensor([[2.0, 0.0], [1.0, -3.0]])
+    x, x2 = torch.zeros(2, 1, 1, 2), torch.tensor([[[[0.5, 0.5]]], [[[1.0, 0.0]]]])
+    assert mode_distance(x, x2, z, z2).item() == pytest.approx((0.5 / 1 + 0.5 / 2) / 2)
+    b = batch()
+    torch.manual_seed(2)
+    bare = made()
+    plain, terms = bare.generator_loss(b, 0)
+    assert "apart" not in terms
+    torch.manual_seed(2)
+    model = made(mode_seeking_weight=0.7)
+    more, terms = model.generator_loss(b, 0)
+    assert more.item() == pytest.approx((plain + 0.7 / (terms["apart"] + 1e-5)).item())
+    of_plain, of_more, of_apart = (
+        torch.autograd.grad(loss, list(net.generator.net.parameters()), retain_graph=True)
+        for net, loss in ((bare, plain), (model, more), (model, terms["apart"]))
+    )
+    slope = -0.7 / (terms["apart"] + 1e-5) ** 2
+    assert any(found.abs().max() > 1e-6 for found in of_apart)
+    for found, without, apart in zip(of_more, of_plain, of_apart, strict=True):
+        assert torch.allclose(found, without + slope * apart)
+    torch.manual_seed(2)
+    both, terms = made(mode_seeking_weight=0.7, interpolate_weight=0.3).generator_loss(b, 0)
+    parts = plain + 0.3 * terms["between"] + 0.7 / (terms["apart"] + 1e-5)
+    assert both.item() == pytest.approx(parts.item())
 
 
 def test_captions_of_the_data_are_remembered() -> None:
