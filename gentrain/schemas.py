@@ -226,8 +226,8 @@ class ExportConfig(CheckpointConfig):
     dtype: str = knob("float32", one_of=("float32", "bf16"))
     # Keep the networks that only training needs too: a discriminator.
     whole: bool = False
-    # Images in samples.png.
-    n: int = knob(64, at_least=1, at_most=4096)
+    # Images or sounds in samples.png. None: as many as the run drew, its train.sample_count.
+    n: Optional[int] = knob(None, at_least=1, at_most=4096)
     # Licence of the weights, as the Hub names it: mit, cc-by-4.0. None: that of the data, where it is known.
     license: Optional[str] = None
 

@@ -45,7 +45,7 @@ def draw_kept(panel: Panel) -> None:
         print(f"{panel.name}: left as it is, {place} is not there")
         return
     with tempfile.TemporaryDirectory() as folder:
-        beside(panel.title, parts_of(panel, place, folder)).save(PLACE / f"{panel.name}.png", optimize=True)
+        save(beside(panel.title, parts_of(panel, place, folder)), PLACE / f"{panel.name}.png")
     print(f"{panel.name}: drawn from {place}")
 
 
@@ -78,7 +78,7 @@ def make(panel: Panel, trained: Path | None) -> None:
         figures = run("eval", f"ckpt={place}", *panel.evaluate, cwd=folder)
         state = checkpoint.load(place / "checkpoints" / "last.pt")
     PLACE.mkdir(parents=True, exist_ok=True)
-    beside(panel.title, parts).save(PLACE / f"{panel.name}.png", optimize=True)
+    save(beside(panel.title, parts), PLACE / f"{panel.name}.png")
     facts = {
         "command": "gentrain train " + " ".join(panel.train),
         "minutes": round(state["seconds"] / 60, 1),
@@ -113,6 +113,13 @@ def beside(title: str, parts: dict[str, Image.Image], height: int = 280, gap: in
         sheet.paste(part, (left, 50))
         left += wide[name] + gap
     return sheet
+
+
+def save(sheet: Image.Image, file: Path) -> None:
+    """Write a picture; one of greys alone as such, at half of the size."""
+    red, green, blue = sheet.split()
+    grey = red.tobytes() == green.tobytes() == blue.tobytes()
+    (red if grey else sheet).save(file, optimize=True)
 
 
 def main() -> int:

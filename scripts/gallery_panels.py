@@ -148,7 +148,17 @@ PANELS = [
     ),
     kept("fvbn_mnist", "FVBN on binarised MNIST (28x28)", COMPLETED),
     kept("nade_mnist", "NADE on binarised MNIST (28x28)", COMPLETED),
+    kept("row_lstm_mnist", "Row LSTM on binarised MNIST (28x28)", COMPLETED),
     kept("pixelcnnpp_cifar10_small", "PixelCNN++ on CIFAR-10 (32x32)", COMPLETED, DATA / "cifar10.zip"),
+    kept(
+        "wavenet_prompts",
+        "WaveNet on telephone prompts (Asterisk's; Allison Smith and Digium, CC BY-SA 3.0), 8 kHz",
+        {
+            "samples of two seconds": ["sample", "n=6", "seconds=2"],
+            "recordings, and three ways on from the middle": ["complete", "images=0,1,2,3", "n=3"],
+        },
+        DATA / "prompts.zip",
+    ),
     kept("rbm_mnist", "RBM on binarised MNIST (28x28): chains of block Gibbs sampling", COMPLETED),
     kept(
         "cgan_mnist",

@@ -111,3 +111,15 @@ def test_what_was_not_finite_leaves_a_gap(plots: ModuleType, tmp_path: Path) -> 
     assert found == {"nats": [(10, 3.0)]}
     (axes,) = plots.chart(found).axes
     assert axes.lines[0].get_marker() == "o", "a single point shows"
+
+
+def test_a_picture_of_greys_is_kept_as_such(gallery: ModuleType, tmp_path: Path) -> None:
+    """And shows the same; one with colours keeps them."""
+    sheet = Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 12)).convert("RGB")
+    coloured = sheet.copy()
+    coloured.putpixel((3, 2), (9, 9, 10))
+    for picture, mode in ((sheet, "L"), (coloured, "RGB")):
+        gallery.save(picture, tmp_path / "kept.png")
+        with Image.open(tmp_path / "kept.png") as kept:
+            assert kept.mode == mode
+            assert kept.convert("RGB").tobytes() == picture.tobytes()

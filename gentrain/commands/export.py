@@ -90,7 +90,7 @@ def make(
     averaged = bool(state.get("averaged") or (config.ema and state["ema"]))
     file = {**exported.about(content, dtype, without), "parameters": count(model, without)}
     about = described(loaded, file, averaged)
-    drawn = picture(model, config.n)
+    drawn = picture(model, loaded.config.train.sample_count if config.n is None else config.n)
     shown = exported.PICTURE if drawn is not None else None
     text = card.written(model, about, shown, config.license, result, graph)
     with exported.making(folder, replace) as temporary:

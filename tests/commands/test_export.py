@@ -73,6 +73,15 @@ def test_what_it_says_of_itself(made: Path) -> None:
     }
 
 
+def test_as_many_samples_are_drawn_as_the_run_drew(made: Path, gentrain: Callable[..., Ended]) -> None:
+    count = yaml.safe_load(Path("flow/config.yaml").read_text())["train"]["sample_count"]
+    pictures = []
+    for place, n in (("drawn", []), ("as-many", [f"n={count}"]), ("fewer", [f"n={count - 1}"])):
+        assert gentrain("export", "ckpt=flow", f"out={place}", "trust=toys", *n).status == 0
+        pictures.append((Path(place) / "samples.png").read_bytes())
+    assert pictures[0] == pictures[1] != pictures[2]
+
+
 def test_no_place_of_this_machine_is_in_it(made: Path, gentrain: Callable[..., Ended]) -> None:
     """Where a data set of one's own lay is nobody's business; where ours lie each machine says for itself."""
     state = checkpoint.load(Path("flow/checkpoints/last.pt"))
