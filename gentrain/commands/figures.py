@@ -47,7 +47,7 @@ def _subject(entry: dict[str, Any]) -> str:
     images = entry.get("images")
     parts = [
         " ".join(str(entry[key]) for key in ("dataset", "split") if entry.get(key)),
-        f"{images:,} images" if isinstance(images, int) else "",
+        f"{images:,} {entry.get('each', 'image')}s" if isinstance(images, int) else "",
         str(entry.get("kind") or entry.get("estimator") or ""),
         f"on {entry['other_data']}" if entry.get("other_data") else "",
     ]

@@ -351,10 +351,8 @@ def estimator(split: str, figures: Mapping[str, Any]) -> str:
         return str(figures["estimator"])
     parts = [figures.get("kind"), " ".join(filter(None, [figures.get("dataset"), split]))]
     if images := figures.get("images"):
-        parts.append(f"{images:,} images")
-    if "levels" in figures:
-        parts.append(f"{figures['levels']} levels, binarize={figures['binarize']}")
-    return ", ".join(filter(None, parts))
+        parts.append(f"{images:,} {figures.get('each', 'image')}s")
+    return ", ".join(filter(None, [*parts, figures.get("values")]))
 
 
 def verdict(excess: float, beyond: float | None, tolerance: float) -> str:

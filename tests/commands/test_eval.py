@@ -76,6 +76,8 @@ def test_the_figures_are_those_of_the_whole_test_set(
         "split": "test",
         "levels": 17,
         "binarize": "none",
+        "values": "17 levels, binarize=none",
+        "each": "image",
         "step": 20,
         "checkpoint": "last.pt",
         "seed": 5,

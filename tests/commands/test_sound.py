@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from scipy.io import wavfile
 from waves import tone, wav, written
 
 from gentrain.cli import main
+from gentrain.commands.reproduce import estimator
 
 SMALL = ["model=wavenet", "model.channels=4", "model.skip=8", "model.layers=3", "model.stacks=1"]
 DATA = ["dataset=audio", "dataset.root=r", "dataset.length=300"]
@@ -92,6 +94,9 @@ def test_bits_are_per_sample(sounds: Path, gentrain: Callable[..., Ended]) -> No
     assert "nats per crop, exact after 16 samples given labels" in done.out
     assert "bits/sample" in done.out
     assert "256 levels of the mu-law, 8,000 Hz" in done.out
+    figures = json.loads(Path("run/eval_test.json").read_text())
+    of = f"audio test, {figures['images']} crops, 256 levels of the mu-law, 8,000 Hz"
+    assert estimator("test", figures) == f"exact after 16 samples given labels, {of}"
 
 
 MISTAKES = {

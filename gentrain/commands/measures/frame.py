@@ -74,6 +74,8 @@ def subject(loaded: Loaded, data: Data, config: DictConfig) -> dict[str, Any]:
         "split": config.split,
         "levels": data.spec.levels,
         "binarize": data.binarize,
+        "values": data.pixels,
+        "each": data.spec.words[0],
     }
 
 
