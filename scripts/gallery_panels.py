@@ -51,6 +51,11 @@ OF_A_VAE = {
     "interpolations": WALKED["interpolations"],
 }
 COMPLETED = {**SAMPLES, "completions": ["complete", "images=0,1,2,3,4,5,6,7", "known=top"]}
+BY_LABEL = {"labels 0 to 9 by column": ["sample", "n=100"]}
+OF_LABELS = {
+    "a 3 and a 9, and their children": ["cross", "parents=[3,9]", "children=32"],
+    "interpolations of label 5": ["interpolate", "label=5", "rows=8", "columns=8"],
+}
 COOLED = {
     **SAMPLES,
     "at temperature 0.7": ["sample", "n=64", "temperature=0.7"],
@@ -134,7 +139,7 @@ PANELS = [
         "PixelCNN on binarised MNIST (28x28)",
         ["experiment=pixelcnn_mnist"],
         DATA / "mnist",
-        {**SAMPLES, "completions": ["complete", "images=0,1,2,3,4,5,6,7", "known=top"]},
+        COMPLETED,
         curves={"nats per training image": "loss/total"},
     ),
     Panel(
@@ -163,21 +168,16 @@ PANELS = [
     kept(
         "cgan_mnist",
         "Conditional GAN on MNIST (28x28)",
-        {
-            "labels 0 to 9 by column": ["sample", "n=100"],
-            "a 3 and a 9, and their children": ["cross", "parents=[3,9]", "children=32"],
-            "interpolations of label 5": ["interpolate", "label=5", "rows=8", "columns=8"],
-        },
+        {**BY_LABEL, **OF_LABELS},
     ),
     kept("sngan_mnist", "SNGAN on MNIST (28x28)", WALKED),
     kept(
         "biggan_mnist",
         "BigGAN on MNIST (28x28)",
         {
-            "labels 0 to 9 by column": ["sample", "n=100"],
+            **BY_LABEL,
             "latents cut off at 0.5": ["sample", "n=100", "truncation=0.5"],
-            "a 3 and a 9, and their children": ["cross", "parents=[3,9]", "children=32"],
-            "interpolations of label 5": ["interpolate", "label=5", "rows=8", "columns=8"],
+            **OF_LABELS,
         },
     ),
     Panel(

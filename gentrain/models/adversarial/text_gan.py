@@ -26,14 +26,14 @@ from gentrain.models.adversarial.game import Contest, Shown
 
 #: Captions that a trained model remembers, to be drawn where none is given.
 REMEMBERED = 64
-
-
 #: Keeps the reward of images that are the same finite, as in the authors' code of [3].
 _SMALL = 1e-5
 
 
 def mode_distance(x: Tensor, x2: Tensor, z: Tensor, z2: Tensor) -> Tensor:
-    """How far images lie apart for how far their latents do, [3] equation 2: a mean over the batch, [].
+    """How far images lie apart for how far their latents do, what [3] maximises: a mean over pairs, [].
+
+    The authors' code has the ratio of the batch's two means.
 
     Args:
         x, x2: two images of each condition, [B, C, H, W].

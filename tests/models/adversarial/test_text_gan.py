@@ -112,7 +112,7 @@ def test_the_generator_also_makes_what_lies_between_two_captions() -> None:
 
 
 def test_fakes_of_one_caption_are_rewarded_for_lying_apart() -> None:
-    """Mao et al. 2019, equation 2: what the generator minimises besides falls as they do."""
+    """Mao et al. 2019: what the generator minimises besides falls as they do."""
     z, z2 = torch.tensor([[0.0, 0.0], [1.0, 1.0]]), torch.tensor([[2.0, 0.0], [1.0, -3.0]])
     x, x2 = torch.zeros(2, 1, 1, 2), torch.tensor([[[[0.5, 0.5]]], [[[1.0, 0.0]]]])
     assert mode_distance(x, x2, z, z2).item() == pytest.approx((0.5 / 1 + 0.5 / 2) / 2)
