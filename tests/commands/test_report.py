@@ -78,13 +78,15 @@ def test_figures_of_the_checkpoint_alone(workplace: Path) -> None:
     entry |= {"nats": 90.5, "nats_stderr": 0.5, "bits_per_dim": 2.0, "bits_per_dim_stderr": 0.1}
     Path("eval_test.json").write_text(json.dumps(entry))
     Path("eval_test-2.json").write_text(json.dumps({**entry, "step": 10, "nats": 1.0}))
-    Path("eval_probe_test.json").write_text(json.dumps({**entry, "nats": None, "own": 1, "own_stderr": 2}))
+    own = {"nats": None, "own": 1, "own_stderr": 2, "each": "crop"}
+    Path("eval_probe_test.json").write_text(json.dumps({**entry, **own}))
     Path("eval_broken.json").write_text("{")
     found = {figure.name: figure for figure in figures_of(Path(), 20)}
     assert set(found) == {"nats", "bits per dim", "own"}
     assert found["nats"][1:4] == (90.5, 0.5, "digits test, 297 images, ELBO")
     assert "lower is better" in found["nats"].meaning
     assert found["own"].meaning == ""
+    assert found["own"][3] == "digits test, 297 crops, ELBO"
 
 
 def test_a_page_of_a_run(gentrain: Callable[..., Ended], trained: SimpleNamespace) -> None:
