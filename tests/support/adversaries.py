@@ -165,7 +165,7 @@ def infogan(**more: Any) -> Callable[..., Adversarial]:
 
 
 def bigan(**more: Any) -> Callable[..., Adversarial]:
-    plain = {"network": "mlp", "hidden": [12, 10], "channels": 4, "dense": 6, "encoder_norm": True}
+    plain = {"network": "mlp", "hidden": [12, 10], "channels": 4, "dense": 6}
     return lambda spec, **settings: BiGAN(spec, **{**settings, **plain, **more})
 
 
@@ -193,7 +193,7 @@ MODELS: dict[str, Callable[..., Adversarial]] = {
     "infogan, wgan_gp": infogan(objective="wgan_gp"),
     "bigan": bigan(latent="uniform"),
     "bigan, dcgan": bigan(network="dcgan", **EVERYTHING),
-    "bigan, wgan_gp": bigan(objective="wgan_gp", encoder_norm=False),
+    "bigan, wgan_gp": bigan(objective="wgan_gp"),
     "biggan": biggan(),
     "biggan, everything": biggan(**EVERYTHING, start="normal"),
     "of classes": OfClasses,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from math import prod
 from typing import Any, ClassVar
 
 import torch
@@ -26,18 +27,46 @@ from gentrain.models.adversarial.game import Contest
 NETWORKS = ("dcgan", "mlp")
 
 
-def perceptron(sizes: Sequence[int], activation: Callable[[], nn.Module], norm: bool = True) -> nn.Sequential:
-    """[B, sizes[0]] -> [B, sizes[-1]], [1] appendix C: hidden layers but the first are normalised if `norm`.
+class Perceptron(nn.Module):
+    """Hidden layers as in the code of [1]: what stands beside is added in each of them but the first.
 
-    By batch normalisation without parameters.
+    Batch normalisation, without parameters, comes before the activation. With one hidden layer alone, what
+    stands beside is added there.
+
+    Args:
+        sizes: of input, hidden layers and output.
+        activation: after each hidden layer.
+        beside: D, numbers of what stands beside; 0: nothing does.
+        normed: the first hidden layer that is normalised, counted from 0; None: none is.
     """
-    layers: list[nn.Module] = []
-    for i, (ins, outs) in enumerate(pairwise(sizes[:-1])):
-        normed = [nn.BatchNorm1d(outs, affine=False)] if i and norm else []
-        layers += [Linear(ins, outs), *normed, activation()]
-    net = nn.Sequential(*layers, Linear(sizes[-2], sizes[-1]))
-    initialise(net)
-    return net
+
+    def __init__(
+        self, sizes: Sequence[int], activation: Callable[[], nn.Module], *, beside: int, normed: int | None
+    ) -> None:
+        super().__init__()
+        hidden = sizes[1:-1]
+        self.layers = nn.ModuleList(Linear(ins, outs) for ins, outs in pairwise(sizes[:-1]))
+        self.norms = nn.ModuleList(
+            nn.Identity() if normed is None or i < normed else nn.BatchNorm1d(units, affine=False)
+            for i, units in enumerate(hidden)
+        )
+        self.told = min(1, len(hidden) - 1)  # the first layer in which what stands beside is added
+        self.beside = nn.ModuleList(
+            Linear(beside, units, bias=False) for units in hidden[self.told :] if beside
+        )
+        self.activation = activation()
+        self.output = Linear(sizes[-2], sizes[-1])
+        initialise(self)
+
+    def forward(self, x: Tensor, z: Tensor | None = None) -> Tensor:
+        """x [B, sizes[0]], what stands beside, z [B, D] -> [B, sizes[-1]]."""
+        for i, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
+            x = layer(x)
+            if z is not None and i >= self.told:
+                x = x + self.beside[i - self.told](z)
+            x = self.activation(norm(x))
+        found: Tensor = self.output(x)
+        return found
 
 
 def leaky() -> nn.Module:
@@ -45,16 +74,31 @@ def leaky() -> nn.Module:
     return nn.LeakyReLU(SLOPE)
 
 
-class Pairs(nn.Module):
-    """D(x, z) of flat images: a perceptron of all numbers together [1]. [B, C, H, W], [B, D] -> [B]."""
+class FromLatents(nn.Module):
+    """G of flat images: z comes in at the first layer and again at each later one. [B, D] -> [B, C, H, W]."""
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, latent_dim: int, hidden: Sequence[int], shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.again = len(hidden) > 1
+        sizes = [latent_dim, *hidden, prod(shape)]
+        self.net = Perceptron(sizes, nn.ReLU, beside=latent_dim if self.again else 0, normed=0)
+        self.shape = shape
+
+    def forward(self, z: Tensor) -> Tensor:
+        """z [B, D] -> [B, C, H, W] in [-1, 1]."""
+        return self.net(z, z if self.again else None).tanh().unflatten(1, self.shape)
+
+
+class Pairs(nn.Module):
+    """D(x, z) of flat images: the latent comes in after the first layer [1]. [B, C, H, W], [B, D] -> [B]."""
+
+    def __init__(self, net: Perceptron) -> None:
         super().__init__()
         self.net = net
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
         """x [B, C, H, W], z [B, D] -> [B]."""
-        found: Tensor = self.net(torch.cat([x.flatten(1), z.to(x.dtype)], 1))
+        found: Tensor = self.net(x.flatten(1), z)
         return found.squeeze(1)
 
 
@@ -86,16 +130,12 @@ class ConvPairs(nn.Module):
         return found.squeeze(1)
 
 
-class LikePrior(nn.BatchNorm1d):
-    """Each latent dimension with mean 0 and the prior's variance over a batch, as in the code of [1]."""
+class IntoPrior(nn.Module):
+    """Numbers on the line -> latents that a uniform prior has, 2 sigmoid(a) - 1, as in the code of [1]."""
 
-    def __init__(self, latent_dim: int, std: float) -> None:
-        super().__init__(latent_dim, affine=False)
-        self.std = std
-
-    def forward(self, input: Tensor) -> Tensor:
-        """[B, D] -> [B, D]."""
-        return self.std * super().forward(input)
+    def forward(self, a: Tensor) -> Tensor:
+        """[B, D] -> [B, D] in [-1, 1]."""
+        return 2 * a.sigmoid() - 1
 
 
 class BiGAN(Adversarial, ImagesToLatents):
@@ -107,10 +147,9 @@ class BiGAN(Adversarial, ImagesToLatents):
         spec: what the images are.
         network: mlp, the perceptrons of [1] for MNIST, for images of any size; dcgan: convolutions as in [3],
             for heights and widths that are multiples of 4 from 8 up.
-        hidden: mlp: units of the hidden layers of all three networks; [1024, 1024] in [1].
+        hidden: mlp: units of the hidden layers of all three networks, one or more; [1024, 1024] in [1].
         channels: dcgan: maps next to the image.
         dense: dcgan: units of the discriminator's features of image, of latent, and of both.
-        encoder_norm: whether E(x) has mean 0 and the prior's variance over a batch.
         settings: of `Adversarial`.
 
     Raises:
@@ -127,7 +166,6 @@ class BiGAN(Adversarial, ImagesToLatents):
         hidden: Sequence[int],
         channels: int,
         dense: int,
-        encoder_norm: bool,
         **settings: Any,
     ) -> None:
         super().__init__(spec, **settings)
@@ -136,15 +174,15 @@ class BiGAN(Adversarial, ImagesToLatents):
         check_positive("channels", channels)
         check_positive("dense", dense)
         latent_dim = self.latent_dim
-        end = LikePrior(latent_dim, self._prior_std) if encoder_norm else nn.Identity()
+        end = IntoPrior() if self.latent_prior == "uniform" else nn.Identity()
         if network == "mlp":
-            to_image = perceptron([latent_dim, *hidden, spec.dims], nn.ReLU)
-            self.generator = nn.Sequential(to_image, nn.Tanh(), nn.Unflatten(1, spec.shape))
-            self.encoder = nn.Sequential(
-                nn.Flatten(), perceptron([spec.dims, *hidden, latent_dim], leaky), end
+            self.generator = FromLatents(latent_dim, hidden, spec.shape)
+            to_latents = Perceptron([spec.dims, *hidden, latent_dim], leaky, beside=0, normed=1)
+            self.encoder = nn.Sequential(nn.Flatten(), to_latents, end)
+            normed = None if self.objective.penalised else 1
+            self.discriminator = Pairs(
+                Perceptron([spec.dims, *hidden, 1], leaky, beside=latent_dim, normed=normed)
             )
-            both = [spec.dims + latent_dim, *hidden, 1]
-            self.discriminator = Pairs(perceptron(both, leaky, not self.objective.penalised))
             return
         norm = "layer" if self.objective.penalised else "batch"
         self.generator = DCGANGenerator(latent_dim, spec.shape, channels, 0, "batch")
@@ -153,11 +191,6 @@ class BiGAN(Adversarial, ImagesToLatents):
         initialise(trunk)
         self.encoder = nn.Sequential(trunk.net, end)
         self.discriminator = ConvPairs(latent_dim, spec.shape, channels, dense, norm)
-
-    @property
-    def _prior_std(self) -> float:
-        """Of each latent dimension."""
-        return 1.0 if self.latent_prior == "gaussian" else 3**-0.5
 
     def players(self) -> dict[str, list[nn.Module]]:
         """The encoder plays with the generator."""
