@@ -4,19 +4,35 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from gentrain.contracts import Batch, GenerativeModel
+
+#: Steps from one look of the average at a batch to the next.
+LOOK_EVERY = 8
+
+
+def norms_of(model: nn.Module) -> list[_BatchNorm]:
+    """The layers that keep running means and variances to normalise with."""
+    return [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
 
 
 class EMA:
     """A copy of the model whose parameters follow `average += (1 - decay) * (weight - average)`.
 
     The decay of update n is min(decay, (1 + n) / (10 + n)), so that a short run does not remember its
-    initial weights. Buffers (BatchNorm statistics) are copied. Made after data-dependent initialisation.
+    initial weights. Made after data-dependent initialisation.
+
+    Buffers are copied, but for BatchNorm's statistics: what the average makes of a batch is spread otherwise
+    than what the weights of one step make of it, the more so the more these move about. It looks at a batch
+    now and then (`look`) and keeps its own.
 
     Args:
-        model: whose weights are averaged.
+        model: whose weights are averaged; a `GenerativeModel` where it has BatchNorm.
         decay: per update, in [0, 1).
     """
 
@@ -25,7 +41,9 @@ class EMA:
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         parameters = zip(model.parameters(), self.model.parameters(), strict=True)
         self._average: dict[int, Tensor] = {id(p): average for p, average in parameters}
-        self._twin = {id(m): t for m, t in zip(model.modules(), self.model.modules(), strict=True)}
+        self._norms, its_own = norms_of(self.model), set(map(id, norms_of(model)))
+        twins = zip(model.modules(), self.model.modules(), strict=True)
+        self._twin = {id(module): twin for module, twin in twins if id(module) not in its_own}
 
     def rate(self, updates: int) -> float:
         """1 - decay of a turn that has moved `updates` times before."""
@@ -53,5 +71,37 @@ class EMA:
             torch._foreach_add_(average, change)
         for module in dict.fromkeys(module for net in nets for module in net.modules()):
             for name, buffer in module._buffers.items():
-                if buffer is not None:
+                if buffer is not None and id(module) in self._twin:
                     self._twin[id(module)].get_buffer(name).copy_(buffer)
+
+    @property
+    def statistics(self) -> list[Tensor]:
+        """Of BatchNorm; empty where the model has none."""
+        return [buffer for norm in self._norms for buffer in norm.buffers()]
+
+    def look(self, batch: Batch, step: int, autocast: AbstractContextManager[object]) -> None:
+        """Play every turn of the average on a batch, which moves the statistics of its BatchNorm alone.
+
+        The first looks count alike, so that what the first weights made of images is soon forgotten; later
+        ones as much as a batch of training does. Random numbers of the run are as they were.
+
+        Args:
+            batch: this step's.
+            step: 0-based; a multiple of `LOOK_EVERY`.
+            autocast: context of a forward pass.
+        """
+        assert isinstance(self.model, GenerativeModel)
+        looks = step // LOOK_EVERY
+        momenta = [norm.momentum for norm in self._norms]
+        for norm, momentum in zip(self._norms, momenta, strict=True):
+            norm.momentum = max(momentum or 0.0, 1 / (looks + 1))
+        devices = {buffer.device for buffer in self.statistics if buffer.device.type == "cuda"}
+        self.model.train()
+        with torch.random.fork_rng(sorted(devices, key=str)), autocast:
+            for turn in self.model.turns():
+                if turn.shares is None:
+                    with torch.set_grad_enabled(turn.double_backward):
+                        turn.loss(batch, step)
+        self.model.eval()
+        for norm, momentum in zip(self._norms, momenta, strict=True):
+            norm.momentum = momentum

@@ -18,7 +18,7 @@ from torch import Tensor
 from gentrain.contracts import Batch, GenerativeModel
 from gentrain.training.cuda_graph import Capture, UnreadStep, rates_of, reading
 from gentrain.training.distributed import World
-from gentrain.training.ema import EMA
+from gentrain.training.ema import EMA, LOOK_EVERY
 from gentrain.training.in_place import WrittenInPlace
 from gentrain.training.update import TurnUpdate
 
@@ -52,8 +52,17 @@ class Steps:
         due = [update for update in self.updates if update.turn.due(step)]
         averaging = [self.ema.rate(update.updates) for update in due] if self.ema else []
         self._move(due, batch, [step] * len(due), step, averaging)
+        self._look(batch, step)
         for update in due:
             update.advance()
+
+    def _look(self, batch: Batch, step: int) -> None:
+        """The average's statistics of BatchNorm follow it, not the weights of one step."""
+        if self.ema is None or step % LOOK_EVERY or not self.ema.statistics:
+            return
+        first, *_ = self.updates
+        self.ema.look(first.micro_batches(batch)[0], step, first.autocast())
+        self.world.broadcast(self.ema.statistics)
 
     def _move(
         self,
@@ -127,6 +136,7 @@ class CapturedSteps(Steps):
             replay = self._capture.capture(partial(self._move_captured, due, step, capturing=True))
             self._replays[due] = (forms, replay)
             replay()
+        self._look(batch, step)
         for i in due:
             self.updates[i].advance()
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -140,7 +140,7 @@ class TurnUpdate:
         Returns:
             float scalar on the device: 1 where the parameters moved, 0 where the update was masked.
         """
-        micro_batches = batch.split(self._accumulate)
+        micro_batches = self.micro_batches(batch)
         self.optimizer.zero_grad(set_to_none=True)
         values: Tensor | None = None
         with only_these_require_grad(self.parameters, self._others):
@@ -178,6 +178,14 @@ class TurnUpdate:
         self._sums.add_(torch.where(skip > 0, 0.0, row))
         self._count.add_(torch.stack([moved, skip]))
         return moved
+
+    def micro_batches(self, batch: Batch) -> Sequence[Batch]:
+        """The parts of a step's batch whose gradients are summed."""
+        return batch.split(self._accumulate)
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Context of the forward pass."""
+        return self._precision.autocast()
 
     def advance(self) -> None:
         """What an update does on the host, after `move`: count, and set the next learning rate."""

@@ -14,8 +14,9 @@ from toys import ToyGAN
 
 from gentrain.contracts import Batch, DataSpec, GenerativeModel, Turn
 from gentrain.training.distributed import World
-from gentrain.training.ema import EMA
+from gentrain.training.ema import EMA, LOOK_EVERY
 from gentrain.training.precision import Precision
+from gentrain.training.steps import Steps
 from gentrain.training.update import TurnUpdate, step_unless
 
 SPEC = DataSpec(shape=(1, 4, 4), levels=16)
@@ -249,7 +250,7 @@ def test_frozen_parameters_stay_frozen() -> None:
     assert torch.equal(frozen, before)
 
 
-def test_the_ema_is_the_recurrence_and_copies_buffers() -> None:
+def test_the_ema_is_the_recurrence() -> None:
     model = toy_gan(norm=True)
     ema = EMA(model, 0.9)
     _, generator = updates_of(model)
@@ -261,9 +262,47 @@ def test_the_ema_is_the_recurrence_and_copies_buffers() -> None:
         decay = min(0.9, (1 + n) / (10 + n))
         average = decay * average + (1 - decay) * model.state_dict()[name]
         torch.testing.assert_close(ema.model.state_dict()[name], average)
-    assert torch.equal(
-        ema.model.state_dict()["generator.1.running_mean"], model.state_dict()["generator.1.running_mean"]
-    )
+
+
+def test_the_averages_statistics_are_of_what_it_makes_itself() -> None:
+    """By the recurrence, from what its weights make of the batches that it looks at; not the run's."""
+    model = toy_gan(norm=True)
+    ema = EMA(model, 0.9)
+    steps = Steps(model, updates_of(model, lambda p: torch.optim.SGD(p, 0.1)), ema, World())
+    norm = ema.model.generator[1]  # type: ignore[index,operator]
+    seen: list[Tensor] = []
+    norm.register_forward_pre_hook(lambda module, x: seen.append(x[0].mean(0)) if module.training else None)
+    expected = torch.zeros_like(norm.running_mean)
+    for step in range(20 * LOOK_EVERY):
+        before = len(seen)
+        steps(batch(step), step)
+        if step % LOOK_EVERY:
+            assert len(seen) == before
+            continue
+        assert len(seen) == before + 2, "both turns"
+        momentum = max(0.1, 1 / (step // LOOK_EVERY + 1))
+        for mean in seen[before:]:
+            expected = (1 - momentum) * expected + momentum * mean
+        torch.testing.assert_close(norm.running_mean, expected, rtol=1e-4, atol=1e-5)
+    assert norm.momentum == 0.1
+    assert not any(module.training for module in ema.model.modules())
+    mine, theirs = norm.running_mean, model.generator[1].running_mean  # type: ignore[index,operator]
+    assert not torch.allclose(mine, theirs, atol=1e-3)
+
+
+def test_a_look_leaves_the_run_as_it_was() -> None:
+    """Weights, statistics and random numbers of a run with an average are those of one without."""
+    ends = []
+    for average in (True, False):
+        torch.manual_seed(5)
+        model = toy_gan("random", norm=True)
+        steps = Steps(model, updates_of(model), EMA(model, 0.9) if average else None, World())
+        for step in range(2 * LOOK_EVERY + 1):
+            steps(batch(step), step)
+        ends.append((model.state_dict(), torch.rand(3)))
+    (one, after), (other, after_other) = ends
+    assert torch.equal(after, after_other)
+    assert all(torch.equal(one[name], other[name]) for name in other)
 
 
 def test_state_comes_back(tmp_path) -> None:
