@@ -153,7 +153,10 @@ def test_a_latent_is_told_to_each_layer_but_the_first() -> None:
     """D and G of two hidden layers by hand, as in the authors' code."""
     model = made("bigan").eval()
     x, z = model.scaled(batch().x), model.prior_draws(6)
-    weights = dict(model.named_parameters())
+    for name, buffer in model.named_buffers():
+        if name.endswith(("mean", "var")):
+            buffer.uniform_(0.5, 2)
+    weights = dict(model.named_parameters()) | dict(model.named_buffers())
 
     def layer(net: str, i: int, h: Tensor) -> Tensor:
         return h @ weights[f"{net}.layers.{i}.weight"].T + weights[f"{net}.layers.{i}.bias"]
@@ -164,14 +167,17 @@ def test_a_latent_is_told_to_each_layer_but_the_first() -> None:
     def told(net: str) -> Tensor:
         return z @ weights[f"{net}.beside.0.weight"].T
 
-    normed = lambda h: h / math.sqrt(1 + 1e-5)  # noqa: E731 - statistics as they start
+    def normed(net: str, i: int, h: Tensor) -> Tensor:
+        norm = f"{net}.norms.{i}.running_"
+        return (h - weights[f"{norm}mean"]) / (weights[f"{norm}var"] + 1e-5).sqrt()
+
     leaky = lambda h: torch.where(h > 0, h, 0.2 * h)  # noqa: E731
     with torch.no_grad():
         net = "discriminator.net"
-        h = leaky(normed(layer(net, 1, leaky(layer(net, 0, x.flatten(1)))) + told(net)))
+        h = leaky(normed(net, 1, layer(net, 1, leaky(layer(net, 0, x.flatten(1)))) + told(net)))
         torch.testing.assert_close(model.discriminator(x, z), ends(net, h)[:, 0])
         net = "generator.net"
-        h = normed(layer(net, 1, normed(layer(net, 0, z)).relu()) + told(net)).relu()
+        h = normed(net, 1, layer(net, 1, normed(net, 0, layer(net, 0, z)).relu()) + told(net)).relu()
         torch.testing.assert_close(model.generator(z), ends(net, h).tanh().view(6, *SPEC.shape))
 
 
