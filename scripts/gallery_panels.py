@@ -153,6 +153,7 @@ PANELS = [
     ),
     kept("fvbn_mnist", "FVBN on binarised MNIST (28x28)", COMPLETED),
     kept("nade_mnist", "NADE on binarised MNIST (28x28)", COMPLETED),
+    kept("gated_pixelcnn_mnist", "Gated PixelCNN on binarised MNIST (28x28)", COMPLETED),
     kept("row_lstm_mnist", "Row LSTM on binarised MNIST (28x28)", COMPLETED),
     kept("diagonal_bilstm_mnist", "Diagonal BiLSTM on binarised MNIST (28x28)", COMPLETED),
     kept("pixelcnnpp_cifar10_small", "PixelCNN++ on CIFAR-10 (32x32)", COMPLETED, DATA / "cifar10.zip"),
