@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 @contextmanager
@@ -43,3 +44,24 @@ def evaluating(*nets: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+def batch_norms(net: nn.Module) -> list[_BatchNorm]:
+    """The layers of `net` that keep running means and variances to normalise with."""
+    return [layer for layer in net.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
+
+
+@contextmanager
+def momentum(norms: Sequence[_BatchNorm], changed: Callable[[float | None], float | None]) -> Iterator[None]:
+    """Context in which a batch counts in the running statistics as `changed` makes of each momentum.
+
+    None: a mean over all batches.
+    """
+    kept = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = changed(norm.momentum)
+    try:
+        yield
+    finally:
+        for norm, value in zip(norms, kept, strict=True):
+            norm.momentum = value

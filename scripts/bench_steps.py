@@ -7,6 +7,7 @@ Its arithmetic is counted, and held against the rate of matrix products that is 
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ from gentrain.commands.assemble import build_updates
 from gentrain.contracts import Batch, DataSpec
 from gentrain.training.cpu import prepare
 from gentrain.training.distributed import World
-from gentrain.training.ema import EMA
+from gentrain.training.ema import EMA, LOOK_EVERY
 from gentrain.training.precision import Precision
 from gentrain.training.steps import Steps
 
@@ -106,7 +107,8 @@ def stepping(
         model.data_dependent_init(batch)
     updates = build_updates(config, model, Precision(precision, "cpu"), World(), ())
     steps = Steps(model, updates, EMA(model, 0.999), World())
-    period = max(update.turn.every for update in updates)
+    # The average looks at a batch in every so many steps.
+    period = math.lcm(*(update.turn.every for update in updates), LOOK_EVERY)
 
     def step(number: int) -> None:
         steps(batch, number)

@@ -9,9 +9,8 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from gentrain.buffers import evaluating
+from gentrain.buffers import batch_norms, evaluating, momentum
 from gentrain.contracts.calling import (
     check_draws,
     check_images,
@@ -208,12 +207,12 @@ class StandingStatistics(LatentsToImages):
         """
         if batches < 1 or size < 2:
             raise ValueError(f"batches must be at least 1 and size at least 2, found {batches} and {size}")
-        norms = [module for module in self.modules() if isinstance(module, _BatchNorm)]
-        kept = [norm.momentum for norm in norms]
-        with torch.no_grad(), evaluating(self):
+        norms = batch_norms(self)
+        # A mean over batches, not a moving one.
+        with torch.no_grad(), evaluating(self), momentum(norms, lambda _: None):
             for norm in norms:
                 norm.reset_running_stats()
-                norm.momentum, norm.training = None, True  # a mean over batches, not a moving one
+                norm.training = True
             try:
                 all_in_turn = self._checked(None, batches * size)
                 for i in range(batches):
@@ -221,8 +220,8 @@ class StandingStatistics(LatentsToImages):
                     z = self._prior_draws(size, *y)
                     self._latents_to_images(z if truncation is None else self.truncated(z, truncation), *y)
             finally:
-                for norm, momentum in zip(norms, kept, strict=True):
-                    norm.momentum, norm.training = momentum, False
+                for norm in norms:
+                    norm.training = False
 
 
 class MixesConditions(LatentsToImages, Conditional):

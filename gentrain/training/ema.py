@@ -8,17 +8,12 @@ from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from gentrain.buffers import batch_norms, momentum
 from gentrain.contracts import Batch, GenerativeModel
 
 #: Steps from one look of the average at a batch to the next.
 LOOK_EVERY = 8
-
-
-def norms_of(model: nn.Module) -> list[_BatchNorm]:
-    """The layers that keep running means and variances to normalise with."""
-    return [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
 
 
 class EMA:
@@ -41,7 +36,7 @@ class EMA:
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         parameters = zip(model.parameters(), self.model.parameters(), strict=True)
         self._average: dict[int, Tensor] = {id(p): average for p, average in parameters}
-        self._norms, its_own = norms_of(self.model), set(map(id, norms_of(model)))
+        self._norms, its_own = batch_norms(self.model), set(map(id, batch_norms(model)))
         twins = zip(model.modules(), self.model.modules(), strict=True)
         self._twin = {id(module): twin for module, twin in twins if id(module) not in its_own}
 
@@ -92,16 +87,15 @@ class EMA:
         """
         assert isinstance(self.model, GenerativeModel)
         looks = step // LOOK_EVERY
-        momenta = [norm.momentum for norm in self._norms]
-        for norm, momentum in zip(self._norms, momenta, strict=True):
-            norm.momentum = max(momentum or 0.0, 1 / (looks + 1))
         devices = {buffer.device for buffer in self.statistics if buffer.device.type == "cuda"}
         self.model.train()
-        with torch.random.fork_rng(sorted(devices, key=str)), autocast:
+        with (
+            torch.random.fork_rng(sorted(devices, key=str)),
+            momentum(self._norms, lambda later: max(later or 0.0, 1 / (looks + 1))),
+            autocast,
+        ):
             for turn in self.model.turns():
                 if turn.shares is None:
                     with torch.set_grad_enabled(turn.double_backward):
                         turn.loss(batch, step)
         self.model.eval()
-        for norm, momentum in zip(self._norms, momenta, strict=True):
-            norm.momentum = momentum

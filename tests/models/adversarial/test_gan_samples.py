@@ -10,6 +10,7 @@ import torch
 from gans import NETWORKS, batch, gan, latch, updates_of, vivid
 from torch import Tensor, nn
 
+from gentrain.buffers import batch_norms
 from gentrain.contracts import DataSpec
 from gentrain.training.ema import EMA
 
@@ -81,6 +82,19 @@ def test_the_average_model_samples_with_its_own_statistics() -> None:
     z = torch.randn(10, 6)
     expected = ((by_hand.generator(z) + 1) * 8).round().to(torch.uint8)
     assert torch.equal(ema.model.latents_to_images(z), expected)
+
+
+def test_a_penalty_is_no_look() -> None:
+    """R1, a part of the loss with real images alone, does not count them twice in the statistics."""
+    seen = []
+    for weight in (0.0, 1.0):
+        model = gan(r1_weight=weight, r1_every=1)
+        assert len(model.turns()) == 2 + (weight > 0)
+        ema = EMA(model, 0.9)
+        ema.look(batch(0), 0, nullcontext())
+        seen.append([int(norm.num_batches_tracked) for norm in batch_norms(ema.model)])  # type: ignore[arg-type]
+    assert seen[0] == seen[1]
+    assert min(seen[0]) > 0
 
 
 @pytest.mark.parametrize("latent", ["gaussian", "uniform"])
