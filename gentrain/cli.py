@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from gentrain import __version__, hydra_entry
 from gentrain.commands.verbs import VERBS
-from gentrain.errors import GentrainError, UserError, did_you_mean
+from gentrain.errors import GentrainError, UserError, control_c_kept, did_you_mean
 from gentrain.saying import complain
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = list(sys.argv[1:] if argv is None else argv)
     say_everything()
     try:
-        return dispatch(args)
+        with control_c_kept():
+            return dispatch(args)
     except GentrainError as error:
         return failed(str(error), error.exit_status)
     except KeyboardInterrupt:

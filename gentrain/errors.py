@@ -8,7 +8,8 @@ expected and found, what to type instead.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class GentrainError(Exception):
@@ -35,6 +36,35 @@ class Fault(GentrainError):
 
 class CorruptFile(UserError):
     """A file that is there but damaged, e.g. a truncated checkpoint or data file."""
+
+
+@contextmanager
+def control_c_kept() -> Iterator[None]:
+    """Context in which Control-C ends as such where a library was in the midst of something.
+
+    OmegaConf, for one, puts back what it has changed, fails at what is half made, and raises that instead.
+
+    Raises:
+        KeyboardInterrupt: it is what an error began with.
+    """
+    try:
+        yield
+    except Exception as error:
+        if getattr(error, "exit_status", 0) < 128 and _began_with_control_c(error):
+            raise KeyboardInterrupt from error
+        raise
+
+
+def _began_with_control_c(error: BaseException) -> bool:
+    """Whether there is a KeyboardInterrupt among the errors in whose handling this one was raised."""
+    seen: dict[int, BaseException] = {}
+    left: list[BaseException | None] = [error]
+    while left:
+        one = left.pop()
+        if one is not None and id(one) not in seen:
+            seen[id(one)] = one
+            left += [one.__cause__, one.__context__]
+    return any(isinstance(one, KeyboardInterrupt) for one in seen.values())
 
 
 def nearest(word: str, choices: Iterable[str], n: int = 3) -> list[str]:

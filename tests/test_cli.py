@@ -22,6 +22,7 @@ from running import Ended, environment, run_process, toy
 from gentrain.arguments import prepared
 from gentrain.commands.verbs import VERBS
 from gentrain.contracts import Samples
+from gentrain.errors import UserError
 from gentrain.training.tracking import Tracker
 from gentrain.training.trainer import Outcome, Trainer
 
@@ -295,6 +296,31 @@ def test_a_mistake_later_in_a_sweep_does_not_end_it(gentrain: Callable[..., Ende
     assert len(list((workplace / "outputs" / "sweeps").iterdir())) == 1, (
         "a first mistake ends it: nothing is lost"
     )
+
+
+@pytest.mark.parametrize("kind", [OSError, UserError])
+def test_control_c_in_a_librarys_midst_is_control_c(
+    kind: type[Exception], monkeypatch: pytest.MonkeyPatch, gentrain: Callable[..., Ended]
+) -> None:
+    """Whatever it raises when it puts back what it has changed; with no such beginning it is what it is."""
+
+    def interrupted(*_: object) -> int:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise kind("half made")
+
+    monkeypatch.setattr("gentrain.cli.dispatch", interrupted)
+    done = gentrain("train")
+    assert (done.status, done.err) == (130, "gentrain: interrupted\n")
+
+    def failing(*_: object) -> int:
+        raise kind("half made")
+
+    monkeypatch.setattr("gentrain.cli.dispatch", failing)
+    done = gentrain("train")
+    assert done.status in (1, 2)
+    assert "half made" in done.err
 
 
 def test_an_interrupted_sweep_shows_what_it_has(

@@ -35,7 +35,7 @@ from gentrain.commands.trained import device_of, open_model
 from gentrain.config import conform, options
 from gentrain.contracts import GenerativeModel
 from gentrain.data.source import Source
-from gentrain.errors import Fault, UserError, did_you_mean
+from gentrain.errors import Fault, UserError, control_c_kept, did_you_mean
 from gentrain.explain import plain_key
 from gentrain.files import expanded, read_text, write_text, writing
 from gentrain.reading import read_config
@@ -79,17 +79,18 @@ def run(asked: Asked) -> None:
     runs_of_it = runs_of(config, typed, folder)
     found = []
     try:
-        for one in runs_of_it:
-            second = second_run(one.config)
-            results = {folder, one.folder}
-            trained(replace(asked, config=one.config, typed=one.typed), one.folder, results)
-            if config.dry_run:
-                return
-            if second is not None:
-                print(f"beside  with {shlex.join(changes_of(config))}")
-                trained(replace(asked, config=second, typed=one.typed), folder_of(one.folder), results)
-            found.append(compared(one.config, typed, experiment, one.folder))
-            write_result(one.folder, found[-1][1])
+        with control_c_kept():
+            for one in runs_of_it:
+                second = second_run(one.config)
+                results = {folder, one.folder}
+                trained(replace(asked, config=one.config, typed=one.typed), one.folder, results)
+                if config.dry_run:
+                    return
+                if second is not None:
+                    print(f"beside  with {shlex.join(changes_of(config))}")
+                    trained(replace(asked, config=second, typed=one.typed), folder_of(one.folder), results)
+                found.append(compared(one.config, typed, experiment, one.folder))
+                write_result(one.folder, found[-1][1])
     except Stopped as stopped:  # while training: saved
         where = str(stopped).partition(";")[0]
         raise Stopped(f"{where}; go on with: {again}", stopped.signum) from stopped

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from gentrain.commands.asked import Asked
-from gentrain.errors import Fault, UserError
+from gentrain.errors import Fault, UserError, control_c_kept
 from gentrain.files import check_writable
 from gentrain.training import run as runs
 from gentrain.training.finding import short
@@ -33,7 +33,8 @@ class Sweep:
         label = " ".join(typed)
         if command.__name__ != "gentrain.commands.train":
             try:
-                command.run(asked)
+                with control_c_kept():
+                    command.run(asked)
                 self.done += 1
             except (Fault, UserError) as error:
                 self._failed(error)
@@ -47,7 +48,8 @@ class Sweep:
             self.folder = runs.exclusive(parent, datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
         print(f"== {label}", flush=True)
         try:
-            done = command.run(asked, base=self.folder)
+            with control_c_kept():
+                done = command.run(asked, base=self.folder)
             self.done += 1
         except (Fault, UserError) as error:
             self._failed(error)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf.errors import ConfigKeyError
 from reproducing import FOLDER, TARGET, own_configs
 from running import Ended, run_process, start
 
@@ -142,12 +143,31 @@ def test_control_c_and_the_same_command_again(workplace: Path, sign: str) -> Non
     assert (result["steps"], result["changed"]) == (400, ["train.steps=400"])
 
 
+def interrupt(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def interrupt_a_library(*_: Any, **__: Any) -> None:
+    """As OmegaConf does in `create`, to the letter."""
+    try:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            None._invalidate_flags_cache()  # type: ignore[attr-defined]
+    except AttributeError as error:
+        raise ConfigKeyError(str(error)) from None
+
+
+@pytest.mark.parametrize("how", [interrupt, interrupt_a_library])
 @pytest.mark.parametrize("where", ["train.make_trainer", "train.write_config", "measure"])
 def test_control_c_before_the_first_step_and_after_the_last(
-    reproduce: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch, where: str
+    reproduce: Callable[..., Ended],
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    how: Callable[..., None],
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(f"gentrain.commands.reproduce.{where}", interrupt)
+        patch.setattr(f"gentrain.commands.reproduce.{where}", how)
         done = reproduce("seed=3")
     assert done.status == 130
     again = words_to_go_on(done)
@@ -193,10 +213,6 @@ def test_what_is_of_value_is_not_trained_over(reproduce: Callable[..., Ended], f
     assert f"run_dir={FOLDER} is not empty" in done.one_line()
     assert (FOLDER / file).read_text() == content
     assert not (FOLDER / "config.yaml").exists()
-
-
-def interrupt(*_: Any, **__: Any) -> None:
-    raise KeyboardInterrupt
 
 
 def words_to_go_on(done: Ended) -> list[str]:
