@@ -133,8 +133,8 @@ def nearest_config(verb: str, overrides: Sequence[str], dirs: Sequence[str]) -> 
     return DictConfig({})
 
 
-def leaves_of(node: Any, prefix: str = "") -> list[str]:
-    """Dotted names of every leaf of a config."""
+def leaves_of(node: Any, prefix: str = "", hidden: bool = False) -> list[str]:
+    """Dotted names of every leaf of a config; those that begin with _, such as `_target_`, if `hidden`."""
     found: list[str] = []
     for name in node:
         if isinstance(node, DictConfig) and OmegaConf.is_missing(node, name):
@@ -142,8 +142,8 @@ def leaves_of(node: Any, prefix: str = "") -> list[str]:
             continue
         value = node._get_node(name)
         if isinstance(value, DictConfig) and not value._is_none() and len(value):
-            found += leaves_of(value, f"{prefix}{name}.")
-        elif not str(name).startswith("_"):
+            found += leaves_of(value, f"{prefix}{name}.", hidden)
+        elif hidden or not str(name).startswith("_"):
             found.append(prefix + str(name))
     return found
 

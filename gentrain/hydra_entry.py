@@ -56,14 +56,16 @@ def run(verb: str, rest: list[str]) -> int:
     from gentrain.commands.asked import Asked
     from gentrain.composing import left_alone, trusted
     from gentrain.config import config_dir, path_keys, register_schema
-    from gentrain.explain import explain, refuse_removals
+    from gentrain.explain import explain, plain_key, refuse_removals
     from gentrain.trust import admit
 
     register_schema(verb)
     options, overrides = split_options(verb, rest)
     refuse_removals(verb, overrides)
     multirun = any(arg in ("-m", "--multirun") for arg in options)
-    overrides = [prepared(arg, path_keys(verb), multirun) for arg in overrides]
+    paths = path_keys(verb)
+    overrides = [prepared(arg, paths, multirun) for arg in overrides]
+    taken: list[str] = []
     if {"--help", "-h"} & set(options):
         usage = import_module("gentrain.commands.usage").usage
         try:
@@ -71,6 +73,12 @@ def run(verb: str, rest: list[str]) -> int:
         except Exception as error:  # as below
             raise explain(error, verb, [o for o in rest if "=" in o], config_dirs(rest)) from error
         return 0
+    if "init" in paths and any(word.startswith("init=") for word in overrides):
+        waiting.watch()
+        import_module("numpy")  # as below
+        taken = import_module("gentrain.commands.init_from").settings(overrides, config_dirs(rest))
+    before = [prepared(word, paths, False) for word in taken]
+    keys_before = {plain_key(word) for word in before}  # none of which was typed
     sweep = import_module("gentrain.commands.sweep").Sweep() if multirun else None
 
     def task(config: DictConfig) -> None:
@@ -82,8 +90,9 @@ def run(verb: str, rest: list[str]) -> int:
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         hydra_config = HydraConfig.get()
         # Not resolved: `seed=${x}` is to fail where its key can be named.
-        typed = [str(o) for o in OmegaConf.to_container(hydra_config.overrides.task, resolve=False) or []]
-        asked = Asked(config, typed, dict(hydra_config.runtime.choices))
+        words = [str(o) for o in OmegaConf.to_container(hydra_config.overrides.task, resolve=False) or []]
+        typed = [word for word in words if plain_key(word) not in keys_before]
+        asked = Asked(config, typed, dict(hydra_config.runtime.choices), taken)
         waiting.watch()
         # Before torch, whose initialisation imports it too, and would swallow a Control-C meanwhile.
         import_module("numpy")
@@ -109,7 +118,7 @@ def run(verb: str, rest: list[str]) -> int:
             # Hydra insists on writing multirun.yaml somewhere; our runs make their own folders.
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="gentrain-"))
             overrides.append(f"hydra.sweep.dir='{scratch}'")
-        sys.argv = ["gentrain", *options, *overrides]
+        sys.argv = ["gentrain", *options, *before, *overrides]
         try:
             hydra_main(config_path=str(config_dir()), config_name=verb, version_base="1.3")(task)()
         except _Carried as carried:

@@ -17,8 +17,10 @@ class Asked:
         config: composed by Hydra.
         typed: the overrides as they were typed.
         choices: the options of the config groups.
+        taken: overrides that were taken from the run of `init`, which count before those that were typed.
     """
 
     config: DictConfig
     typed: Sequence[str] = ()
     choices: Mapping[str, Any] = field(default_factory=dict)
+    taken: Sequence[str] = ()

@@ -12,7 +12,7 @@ import math
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ from gentrain.schemas import CrossConfig
 
 #: Of a lineage file's layout.
 VERSION = 1
+#: No latent of a prior is larger.
+LARGEST = 100.0
 
 
 @dataclass(frozen=True)
@@ -134,19 +136,62 @@ def read_lineage(place: str, loaded: Loaded) -> list[Individual]:
     """
     try:
         plain = json.loads(Path(place).expanduser().read_text())
-        kept = [Individual(**entry) for entry in plain["children"]]
-        weights, version = plain["weights"], plain["version"]
     except OSError as error:
         raise UserError(f"lineage={place}: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(
-            f"lineage={place}: expected a file that gentrain cross wrote, found another ({error})"
+            f"lineage={place}: expected a file that gentrain cross wrote, found no JSON"
         ) from error
-    if version != VERSION or weights != weights_hash(loaded.model):
+    if not isinstance(plain, dict) or plain.get("version") != VERSION:
+        raise UserError(
+            f"lineage={place}: expected a file that gentrain cross wrote, version {VERSION}, found another"
+        )
+    if plain.get("weights") != weights_hash(loaded.model):
         raise UserError(
             f"lineage={place}: it is of another checkpoint ({plain.get('checkpoint')}); give that, ckpt=..."
         )
-    return kept
+    children = plain.get("children")
+    if not isinstance(children, list) or not children:
+        raise UserError(
+            f"lineage={place}: expected children, one or more, found none; cross two pictures anew"
+        )
+    return [
+        _checked(entry, f"lineage={place}: child {i}", capable(loaded, LatentsToImages, "cross"))
+        for i, entry in enumerate(children)
+    ]
+
+
+def _checked(entry: Any, where: str, model: LatentsToImages) -> Individual:
+    """A child as a file has it.
+
+    Raises:
+        UserError: it is none, or not one of this model's.
+    """
+    if not isinstance(entry, dict) or set(entry) != {field.name for field in fields(Individual)}:
+        raise UserError(
+            f"{where}: expected latents, weights, parents and how; take the file as it was written"
+        )
+    size = None if model.condition is None else model.condition.size
+    if isinstance(model, MixesConditions):
+        size = model.mixed_size or size
+    latents, weights = entry["latents"], entry["weights"]
+    _check_numbers(latents, f"{where}: latents", int(model.latent_dim), math.inf)
+    if size is not None or weights is not None:
+        _check_numbers(weights, f"{where}: weights", size or 0, 1.0)
+    return Individual(**{**entry, "latents": [float(z) for z in latents]})
+
+
+def _check_numbers(found: Any, what: str, count: int, most: float) -> None:
+    """See that these are so many finite numbers, of at most `most` where they are weights.
+
+    Raises:
+        UserError: they are not.
+    """
+    numbers = isinstance(found, list) and all(isinstance(z, int | float) and math.isfinite(z) for z in found)
+    if not numbers or len(found) != count:
+        raise UserError(f"{what}: expected {count} finite numbers; take the file as it was written")
+    if any(abs(z) > min(most, LARGEST) for z in found):
+        raise UserError(f"{what}: expected numbers of at most {min(most, LARGEST):g}")
 
 
 def parent(item: Any, crowd: Sequence[Individual], loaded: Loaded) -> Individual:

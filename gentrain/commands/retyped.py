@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from gentrain.arguments import quote
 from gentrain.composing import composed
 from gentrain.explain import leaves_of
 
@@ -24,6 +26,10 @@ _NO_SETTING = (
     "beside",
     "dataset.cache",
 )
+#: What Hydra's parser takes for something else than text.
+_NO_TEXT = {"null", "none", "true", "false", "yes", "no", "on", "off", "nan", "inf"}
+#: Sections whose keys depend on the class that `_target_` names in them.
+_FREE = ("optim", "schedule")
 #: How often a run is looked at, and where: nothing that tells what was trained.
 _WATCHING = {
     *("train.log_every", "train.eval_every", "train.sample_every", "train.checkpoint_every"),
@@ -40,12 +46,43 @@ def command_of(config: DictConfig) -> str | None:
     chosen = [f"experiment={names.experiment}"] if names.experiment else []
     chosen = chosen or [f"model={names.model}", f"dataset={names.dataset}"]
     try:
-        plain = composed("train", chosen)
+        words = words_of(config, chosen)
     except Exception:  # a model of the user's own, or one that was renamed
         return None
-    default = OmegaConf.to_container(plain, resolve=False)
-    words = [_word(key, value) for key, value in _settings(config).items() if _at(default, key) != value]
-    return " ".join(["gentrain train", *chosen, *words])
+    return " ".join(["gentrain train", *map(shlex.quote, [*chosen, *words])])
+
+
+def words_of(config: DictConfig, chosen: Sequence[str], dirs: Sequence[str] = ()) -> list[str]:
+    """The settings by which `config` differs from what `gentrain train <chosen>` composes, as overrides.
+
+    Args:
+        config: of a run; of sections that it has not nothing is said.
+        chosen: model, data set or experiment, as overrides.
+        dirs: config folders of the user's own.
+
+    Raises:
+        Exception: whatever Hydra and OmegaConf raise over what was chosen.
+    """
+    default: Any = OmegaConf.to_container(composed("train", chosen, dirs), resolve=False)
+    own: Any = OmegaConf.to_container(config, resolve=False)
+    words = []
+    for key in leaves_of(config, hidden=True):
+        value = _at(own, key)
+        if key.startswith(_NO_SETTING) or value in (_at(default, key), {}):
+            continue
+        plus = "" if _has(default, key) else "++"
+        words.append(f"{plus}{key}={_typed(value)}")
+    free = tuple(f"{section}." for section in _FREE if section in config)
+    gone = [key for key in leaves_of(OmegaConf.create(default), hidden=True) if key.startswith(free)]
+    removed = [_first_missing(own, key) for key in gone if not _has(own, key)]
+    return [*words, *(f"~{key}" for key in dict.fromkeys(removed))]
+
+
+def _first_missing(plain: Any, key: str) -> str:
+    """The shortest beginning of a dotted key that plain mappings have not."""
+    parts = key.split(".")
+    beginnings = [".".join(parts[: i + 1]) for i in range(len(parts))]
+    return next(beginning for beginning in beginnings if not _has(plain, beginning))
 
 
 def differing(configs: Sequence[DictConfig]) -> list[dict[str, str]]:
@@ -89,8 +126,30 @@ def _at(plain: Any, key: str) -> Any:
     return node
 
 
+def _has(plain: Any, key: str) -> bool:
+    """Whether plain mappings have this dotted key."""
+    node = plain
+    for part in key.split("."):
+        if not isinstance(node, dict) or part not in node:
+            return False
+        node = node[part]
+    return True
+
+
+def _typed(value: Any) -> str:
+    """As Hydra's parser is to read it: text in quotes where it would be taken for something else."""
+    if isinstance(value, list):
+        return "[" + ",".join(map(_typed, value)) + "]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{_typed(key)}: {_typed(one)}" for key, one in value.items()) + "}"
+    if not isinstance(value, str) or re.fullmatch(r"\$\{[\w.:,]+\}", value):
+        return _shown(value)
+    plain = re.fullmatch(r"[A-Za-z_/.][\w./-]*", value) and value.lower() not in _NO_TEXT
+    return value if plain else quote(value)
+
+
 def _shown(value: Any) -> str:
-    """As Hydra reads it."""
+    """For people."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -100,8 +159,3 @@ def _shown(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ",".join(f"{key}: {_shown(one)}" for key, one in value.items()) + "}"
     return str(value)
-
-
-def _word(key: str, value: Any) -> str:
-    """An override, quoted for a shell."""
-    return shlex.quote(f"{key}={_shown(value)}")

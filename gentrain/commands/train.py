@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import warnings
 from collections.abc import Mapping, Sequence
@@ -137,6 +138,8 @@ def beginning_of(asked: Asked, base: Path | None) -> New:
             warnings.warn(f"{problem}; falling back to an older checkpoint", stacklevel=2)
         return StartedOver(reopened) if reopened.state is None else Resumed(reopened, reopened.state)
     refuse_ours(typed)
+    if asked.taken and distributed.launched_rank() == 0:
+        print(f"note    as in {config.init}, where nothing else is typed: {shlex.join(asked.taken)}")
     if config.names.model == "":
         config.names.update({g: asked.choices.get(g) for g in ("model", "dataset", "experiment")})
     config.made.update(commit=provenance.commit(), versions=provenance.versions())

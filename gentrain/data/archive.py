@@ -86,21 +86,21 @@ class Archive(ABC):
         self.close()
 
 
-def fingerprint(root: Path) -> list[Any]:
-    """What tells one state of a root from another; a zip is not opened for it.
+def fingerprint(root: Path, key: str = "dataset.root") -> list[Any]:
+    """What tells one state of a root, called `key=root`, from another; a zip is not opened for it.
 
     Raises:
-        UserError: there is no such file or folder (names dataset.root).
+        UserError: there is no such file or folder.
     """
     if os.path.isdir(root):
         listing = hashlib.sha256()
-        for file in _Folder(root, "dataset.root").files:
+        for file in _Folder(root, key).files:
             listing.update(f"{file.name}\0{file.size}\0{file.changed}\0".encode(errors="surrogateescape"))
         return [str(root.resolve()), listing.hexdigest()]
     if os.path.isfile(root):
         return stamp(root)
     problem = "is neither a folder nor a file" if os.path.exists(root) else "does not exist"
-    raise UserError(f"dataset.root={root} {problem}; name a folder or a .zip with dataset.root=PATH")
+    raise UserError(f"{key}={root} {problem}; name a folder or a .zip with {key}=PATH")
 
 
 def open_archive(root: Path, key: str = "dataset.root") -> Archive:

@@ -332,7 +332,7 @@ class Source(ABC):
         """What tells one set of photographs from another."""
         from gentrain.data.archive import fingerprint
 
-        return None if self.background is None else fingerprint(self.background)
+        return None if self.background is None else fingerprint(self.background, "dataset.background")
 
     def _add_partners(self, builder: Builder, without: Entry) -> None:
         from gentrain.data.partners import add_partners

@@ -28,7 +28,7 @@ from gentrain.schemas import TrainConfig
 def settled(*overrides: str) -> Any:
     """The configuration that a run of `gentrain train <overrides>` would keep."""
     config = conform(TrainConfig, composed("train", overrides))
-    chosen = dict(word.split("=", 1) for word in overrides)
+    chosen = dict(word.split("=", 1) for word in overrides if "=" in word)
     config.names.update(
         model=chosen.get("model", "vae"),
         dataset=chosen.get("dataset", "digits"),
@@ -44,6 +44,13 @@ def settled(*overrides: str) -> Any:
         ["model=vae_mlp", "dataset=mnist", "model.hidden=[16,8]", "optim.main.lr=0.01", "seed=4"],
         ["model=gan", "dataset=digits", "train.ema=null", "train.epochs=3", "dataset.flip=true"],
         ["experiment=vae_digits", "train.steps=7"],
+        [
+            *("model=vae_mlp", "dataset=digits", "dataset.license='null, (b)'", "~optim.main.betas"),
+            *("optim.main._target_=torch.optim.SGD", "++optim.main.momentum=0.5"),
+            *("++schedule.main._target_=constant_then_linear", "++schedule.main.constant=2"),
+            "++schedule.main.total=${train.steps}",
+        ],
+        ["experiment=gated_pixelcnn_mnist", "~schedule.main"],
     ],
 )
 def test_the_command_that_gives_a_configuration(typed: list[str]) -> None:
