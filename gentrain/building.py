@@ -193,6 +193,8 @@ def check_types(cls: type, settings: Mapping[str, Any], where: str) -> None:
     for name, value in settings.items():
         if name not in hints:
             continue
+        if isinstance(value, str) and typing.get_origin(hints[name]) in (list, Sequence):
+            raise UserError(f"{where}.{name}: expected a list, {where}.{name}=[{value}], found {value!r}")
         wrong_bool = isinstance(value, bool) and not admits_bool(hints[name])
         try:
             if wrong_bool:  # bool is an int to Python, not to a user
@@ -224,8 +226,16 @@ def build_model(node: Any, spec: DataSpec, trust: Sequence[str] = ()) -> Generat
         UserError: as of `build`, or a sound's context that the model would take for what it is to learn.
     """
     from gentrain.contracts import GenerativeModel
+    from gentrain.layers.settings import WrongSize
 
-    model = build(GenerativeModel, node, "model", spec, trust=trust)
+    try:
+        model = build(GenerativeModel, node, "model", spec, trust=trust)
+    except UserError as error:
+        wrong = error.__cause__
+        if isinstance(wrong, WrongSize) and spec.sample_rate is not None:
+            ways = " or ".join(["model=wavenet", *([wrong.instead] if wrong.instead else [])])
+            raise UserError(f"model: {wrong.problem}, and recordings have one height: take {ways}") from error
+        raise
     if spec.context and not model.takes_context:
         raise UserError(
             f"dataset.context={spec.context}: {type(model).__name__} makes no use of samples that are given; "

@@ -93,6 +93,8 @@ def failed(message: str, status: int) -> int:
 
 def dispatch(args: list[str]) -> int:
     """Take the verb off `args` and hand the rest to its command through Hydra."""
+    if args[0:1] == ["help"] and args[1:2] and args[1] in VERBS:  # gentrain help train
+        return hydra_entry.run(args[1], ["--help", *args[2:]])
     if not args or args[0] in ("-h", "--help", "help"):
         print(usage())
         return 0

@@ -19,7 +19,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from gentrain.errors import UserError, did_you_mean
+from gentrain.errors import UserError, did_you_mean, nearest
 from gentrain.schemas import SCHEMAS
 
 T = TypeVar("T")
@@ -148,6 +148,8 @@ def in_plain_words(message: str) -> str:
         return f"expected true or false, found {match.group(1)!r}"
     if re.search(r"is not Optional|Incompatible value 'None'", message):
         return "expected a value, found null"
+    if "Cannot merge DictConfig with ListConfig" in message:
+        return "expected {NAME: VALUE}, found a list"
     if re.search(r"is not a subclass of|is not a ListConfig|is not a DictConfig|Cannot assign", message):
         return f"expected a section or a list, found a single value ({message})"
     return message
@@ -176,7 +178,8 @@ def check_ranges(schema: type, config: DictConfig, prefix: str = "") -> None:
             raise UserError(f"{key}: expected a finite number, found {value}")
         limits = item.metadata
         if "one_of" in limits and value not in limits["one_of"]:
-            hint = did_you_mean(str(value), limits["one_of"])
+            near = nearest(str(value), limits["one_of"])
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise UserError(f"{key}: expected one of {', '.join(limits['one_of'])}, found {value!r}{hint}")
         wrong = (
             ("at_least" in limits and value < limits["at_least"])

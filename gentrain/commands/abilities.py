@@ -28,6 +28,15 @@ def capable(loaded: Loaded, capability: type[T], name: str) -> T:
         return model
     reason = model.lacks.get(name)
     kind = loaded.config.names.model
+    able = "gentrain list" if name.split()[0] in VERBS else _able(capability)
     raise UserError(
-        f"{name}: {kind} cannot do this" + (f": {reason}" if reason else "") + "; what can: gentrain list"
+        f"{name}: {kind} cannot do this" + (f": {reason}" if reason else "") + f"; what can: {able}"
     )
+
+
+def _able(capability: type) -> str:
+    """The models that have what no column of `gentrain list` tells."""
+    from gentrain.commands.list import models  # which needs `needed`
+
+    names = [f"model={name}" for name, cls in models()[0].items() if issubclass(cls, capability)]
+    return ", ".join(names) or "none"

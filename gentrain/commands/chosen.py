@@ -28,6 +28,8 @@ from gentrain.contracts import DataSpec, LatentsToImages, MixesConditions
 from gentrain.errors import UserError
 from gentrain.explain import plain_key
 
+#: Letters of what was typed that a message repeats.
+_LONGEST = 200
 #: Settings of draws from the prior, which say nothing of latents that are there.
 _OF_DRAWS = ("n", "seconds", "temperature", "truncation", "standing")
 
@@ -86,8 +88,9 @@ def _in_base64(text: str) -> Any:
         content = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         return np.frombuffer(content, "<f4")
     except (ValueError, binascii.Error) as error:
+        shown = text if len(text) < _LONGEST else f"{text[:20]}..."
         raise UserError(
-            f"latents={text[:20]}: expected a file .npy or .npz, or 32-bit numbers in base64, as the page of "
+            f"latents={shown}: expected a file .npy or .npz, or 32-bit numbers in base64, as the page of "
             "gentrain explore gives them"
         ) from error
 

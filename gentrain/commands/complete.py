@@ -30,6 +30,8 @@ from gentrain.showing import sheet
 
 #: What stands for unknown pixels in the picture, of 0 .. 255.
 GREY = 128
+#: Samples that are gone on with together.
+_AT_ONCE = 2**22
 
 
 def run(asked: Asked) -> None:
@@ -44,6 +46,8 @@ def run(asked: Asked) -> None:
     model = capable(loaded, Completes, "complete")
     spec = loaded.model.spec
     sounds_wanted(config, loaded, ("sounds", "seconds"))
+    if config.sounds is not None and config.images is not None:
+        raise UserError("sounds= and images= both say what to go on with; give one of them")
     if spec.sample_rate is not None and config.sounds is not None:
         gone_on(model, loaded, config, given(config, loaded, typed))
         return
@@ -93,26 +97,47 @@ def gone_on(model: Completes, loaded: Loaded, config: DictConfig, one: Tensor | 
     more = spec.shape[2] - (spec.context or 0)
     if config.seconds is not None:
         more = samples_in(config.seconds, spec, loaded)
-    made = []
+    longest, silence = max(x.shape[-1] for x in begun), spec.levels // 2
+    made: list[Tensor] = [torch.empty(0)] * len(begun)
     with torch.no_grad(), progress.shown():
-        for x in begun:
-            again = x.to(device_of(loaded)).expand(config.n, *x.shape)
+        for together in at_once([x.shape[-1] for x in begun], config.n, bool(spec.context)):
+            width = max(begun[i].shape[-1] for i in together)
+            x = torch.cat([F.pad(begun[i], (width - begun[i].shape[-1], 0), value=silence) for i in together])
+            again = x.to(device_of(loaded)).repeat_interleave(config.n, 0)
             y = for_each(loaded, config.n, one)
+            y = None if y is None else y.repeat(len(together), *[1] * (y.ndim - 1))
             known = torch.ones_like(again, dtype=torch.bool)
-            length = x.shape[-1] + more
             try:
-                made.append(model.complete(again, known, condition=y, length=length).cpu())
+                ways = model.complete(again, known, condition=y, length=width + more).cpu()
             except ValueError as error:
                 raise UserError(f"sounds={config.sounds}: {error}") from error
-    longest = max(part.shape[-1] for part in made)
-    silent = [F.pad(part, (0, longest - part.shape[-1]), value=spec.levels // 2) for part in made]
+            for i, of_one in zip(together, ways.split(config.n), strict=True):
+                made[i] = of_one[..., width - begun[i].shape[-1] :]
+    silent = [F.pad(part, (0, longest + more - part.shape[-1]), value=silence) for part in made]
     if out.path.suffix == ".wav":
         out.sounds(torch.cat(silent), spec)
     else:
         out.png(sheet(torch.cat(silent), spec, columns=config.n))
     seconds = more / (spec.sample_rate or 1)
-    print(out.wrote(f"{len(begun)} recordings, gone on with for {seconds:.2f} s in {config.n} ways"))
+    many = "1 recording" if len(begun) == 1 else f"{len(begun)} recordings"
+    print(out.wrote(f"{many}, gone on with for {seconds:.2f} s in {config.n} ways"))
     print(f"next    {next_command(loaded.model, ckpt_argument(loaded), 'sample', 'eval', config=config)}")
+
+
+def at_once(lengths: Sequence[int], n: int, any_length: bool) -> list[list[int]]:
+    """Which sounds to go on with together, in `n` ways each: of one length, or of `any_length`.
+
+    A model that is given the silence of a context sees no further back: a shorter sound may have more of it.
+    """
+    groups: list[list[int]] = []
+    for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        group = groups[-1] if groups else []
+        same = any_length or (group and lengths[group[0]] == lengths[i])
+        if group and same and (len(group) + 1) * n * lengths[i] <= _AT_ONCE:
+            group.append(i)
+        else:
+            groups.append([i])
+    return groups
 
 
 def known_part(known: str, shape: tuple[int, int, int]) -> Tensor:

@@ -16,7 +16,7 @@ from gentrain.commands.asked import Asked
 from gentrain.commands.measures import METRICS, chosen
 from gentrain.commands.measures.beside import another
 from gentrain.commands.next import ckpt_argument, next_command
-from gentrain.commands.trained import device_of, open_model
+from gentrain.commands.trained import device_of, open_data, open_model, split_of
 from gentrain.config import conform
 from gentrain.errors import UserError
 from gentrain.files import numbered, write_text
@@ -39,9 +39,29 @@ def run(asked: Asked) -> None:
     loaded.beside = another(loaded, config, [METRICS[name] for name in names])
     print(f"model   {loaded.config.names.model} on {loaded.config.names.dataset}, step {loaded.step}")
     for name in names:
+        check_enough(name, loaded, config)
+    for name in names:
         measure(name, loaded, config)
     ckpt = ckpt_argument(loaded)
     print(f"next    {next_command(loaded.model, ckpt, 'sample', 'reconstruct', config=config)}")
+
+
+def check_enough(name: str, loaded: Loaded, config: DictConfig) -> None:
+    """See that there are as many samples and images as the metric `name` takes, before any is measured.
+
+    Raises:
+        UserError: there are fewer; or missing data.
+    """
+    least = METRICS[name].least
+    if least == 1:
+        return
+    there = len(split_of(open_data(loaded, config), config.split))
+    takes = f"metrics=[{name}]: this takes at least {least} samples and images"
+    for key in ("n", "limit"):
+        if config[key] is not None and config[key] < least:
+            raise UserError(f"{takes}, found {key}={config[key]}; set {key}={least} or more")
+    if there < least:
+        raise UserError(f"{takes}, found {there} {config.split} images; take others, or leave {name} out")
 
 
 def measure(name: str, loaded: Loaded, config: DictConfig) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from gentrain import __version__, exported
 from gentrain.api import Loaded
 from gentrain.commands import card, to_onnx
 from gentrain.commands.asked import Asked
-from gentrain.commands.next import next_command
+from gentrain.commands.next import next_command, rootless
 from gentrain.commands.trained import open_model
 from gentrain.composing import composed
 from gentrain.config import conform
@@ -51,7 +51,9 @@ def run(asked: Asked) -> None:
     print(f"wrote   {folder} ({files}), step {loaded.step}")
     place = shlex.quote(f"ckpt={folder}")
     if config.format == "safetensors":
-        print(f"next    {next_command(loaded.model, again() + place, 'sample', 'eval', 'reconstruct')}")
+        kept: Any = OmegaConf.create(exported.read(folder)["config"])
+        where, verbs = rootless(kept.dataset, None, list(config.trust)), ("sample", "eval", "reconstruct")
+        print(f"next    {next_command(loaded.model, again() + place, *verbs, rootless=where)}")
     else:
         print("next    gentrain list")
 
@@ -78,6 +80,11 @@ def make(
     model = loaded.model
     # What the checkpoint lacks, itself an export, this one lacks too.
     lacking = tuple(name for name, net in model.named_children() if isinstance(net, exported.Absent))
+    if config.whole and lacking:
+        raise UserError(
+            f"whole=true: {loaded.path} has no {', '.join(lacking)}, being an export itself; leave whole "
+            "out, or export the run"
+        )
     without = lacking if config.whole else tuple(dict.fromkeys([*lacking, *model.training_only]))
     graph = None
     if config.format == "onnx":

@@ -132,6 +132,8 @@ def along_code(loaded: Loaded, config: DictConfig, out: Output, one: Tensor | No
     z[:, :, code.place] = values
     y = None if y is None else y.repeat_interleave(len(values), 0)
     images = model.latents_to_images(z.flatten(0, 1), condition=y)
+    columns = range(len(values)) if code.categories else [f"{v:.2g}" for v in values.flatten().tolist()]
+    out.name([f"draw {i + 1}" for i in range(config.rows)], list(map(str, columns)), f"code {code.name}")
     out.png(sheet(images, loaded.model.spec, columns=len(values)))
     what = f"all {code.categories} categories" if code.categories else "from -1 to 1"
     return out.wrote(f"{config.rows} draws, each with the code {code.name} {what}, the rest kept")

@@ -45,13 +45,7 @@ def run(asked: Asked) -> None:
         for source in HydraConfig.get().runtime.config_sources
         if source.schema == "file"
     ]
-    classes: dict[str, type[GenerativeModel]] = {}
-    wrong: dict[str, str] = {}
-    for name in options("model", dirs):
-        try:
-            classes[name] = model_class(name, dirs, list(config.trust))
-        except UserError as error:
-            wrong[name] = str(error)
+    classes, wrong = models(dirs, list(config.trust))
     print("\n".join(families(classes, dirs)))
     print("\n".join([ABILITIES, *table(classes, wrong)]))
     for group, title in GROUPS.items():
@@ -61,6 +55,20 @@ def run(asked: Asked) -> None:
     print("\n".join(["", "metrics of gentrain eval, metrics=[...]", *lines(metrics())]))
     first = next(name for name in classes if name in options("model"))
     print(f"\nnext    gentrain train model={first} dataset=digits")
+
+
+def models(
+    dirs: Sequence[str] = (), trust: Sequence[str] = ()
+) -> tuple[dict[str, type[GenerativeModel]], dict[str, str]]:
+    """{option of model=: its class}, and {option: why it has none}."""
+    classes: dict[str, type[GenerativeModel]] = {}
+    wrong: dict[str, str] = {}
+    for name in options("model", dirs):
+        try:
+            classes[name] = model_class(name, dirs, trust)
+        except UserError as error:
+            wrong[name] = str(error)
+    return classes, wrong
 
 
 def families(classes: Mapping[str, type[GenerativeModel]], dirs: Sequence[str]) -> list[str]:

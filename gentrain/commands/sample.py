@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from omegaconf import DictConfig
 from torch import Tensor
 
 from gentrain.api import Loaded
@@ -11,7 +12,7 @@ from gentrain.commands.abilities import capable
 from gentrain.commands.asked import Asked
 from gentrain.commands.chosen import images_of
 from gentrain.commands.given import each_in_words, for_each, given, given_in_words
-from gentrain.commands.next import ckpt_argument, next_command
+from gentrain.commands.next import ckpt_argument, next_command, rootless
 from gentrain.commands.output import Output
 from gentrain.commands.seconds import samples_in, sounds_wanted
 from gentrain.commands.trained import open_model, samples_of, stand
@@ -58,7 +59,7 @@ def run(asked: Asked) -> None:
     with torch.no_grad():
         if config.latents is not None:
             out.name(what=what)
-            write(images_of(config, loaded, typed).cpu(), out, loaded)
+            write(images_of(config, loaded, typed).cpu(), out, loaded, config)
             return
         one = given(config, loaded, typed)
         y = for_each(loaded, config.n, None) if one is None and config.n <= MOST_WITH_WORDS else None
@@ -67,10 +68,10 @@ def run(asked: Asked) -> None:
         stand(loaded, config)
         drawn = samples_of(loaded, config.n, one, config.temperature, config.truncation, length)
         parts = [part.cpu() for part in drawn]
-    write(torch.cat(parts), out, loaded)
+    write(torch.cat(parts), out, loaded, config)
 
 
-def write(images: Tensor, out: Output, loaded: Loaded) -> None:
+def write(images: Tensor, out: Output, loaded: Loaded, config: DictConfig) -> None:
     """Write images, uint8 [n, C, H, W], and say so."""
     spec = loaded.model.spec
     heard = spec.sample_rate is not None
@@ -81,5 +82,7 @@ def write(images: Tensor, out: Output, loaded: Loaded) -> None:
     else:
         out.npz(images=images.numpy(), levels=np.int64(spec.levels))
     print(out.wrote(f"{len(images)} {'sounds' if heard else 'images'}, step {loaded.step}"))
-    then = next_command(loaded.model, ckpt_argument(loaded), "eval", "reconstruct", "interpolate")
+    where = rootless(loaded.config.dataset, loaded.state, list(config.trust))
+    verbs = ("eval", "reconstruct", "interpolate")
+    then = next_command(loaded.model, ckpt_argument(loaded), *verbs, rootless=where)
     print(f"next    {then}")

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gentrain.commands.footprint import footprint
 from gentrain.commands.next import next_command
-from gentrain.contracts import GenerativeModel
+from gentrain.contracts import GenerativeModel, Translates
 from gentrain.data.source import Data
 from gentrain.saying import say
 from gentrain.training import checkpoint
@@ -45,6 +45,8 @@ def print_summary(
         torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
     )
     say(f"model   {config.names.model}, {count:,} parameters")
+    if data.spec.source_shape is not None and not isinstance(trainer.model, Translates):
+        say(f"note    {config.names.model} makes no use of the sources that its images have here")
     say(f"device  {device} ({name}), {precision.name}, {trainer.world.size} process(es)")
     if device.type == "cpu" and precision.name == "bf16" and (times := precision.slowness()) > SLOW:
         say(

@@ -191,6 +191,11 @@ def named_batch(images: str | None, loaded: Loaded, config: DictConfig) -> Batch
         first = range(min(FIRST, len(data.test)))
         indices = first if numbers is None else numbers
         batch = images_at(data, data.test, indices, int(config.seed))
+    elif loaded.model.spec.sample_rate is not None:
+        raise UserError(
+            f"images={images.strip()}: {loaded.config.names.model} makes sounds; give numbers of test crops, "
+            "images=0,1, or go on with recordings: gentrain complete sounds=FILE"
+        )
     else:
         batch = Batch(images_in(images, loaded.model.spec))
     return batch.map(lambda part: part.to(device_of(loaded)))

@@ -136,6 +136,9 @@ class Conditional(GenerativeModel):
     takes: ClassVar[tuple[str, ...]] = ("label", "attributes")
     #: Whether a setting decides: the constructor then sets `condition` to `condition_of(spec)`, or leaves it.
     optional: ClassVar[bool] = False
+    #: Of p(x), what to type to have a model that takes a condition, and of p(x|y) one that takes none.
+    told_by: ClassVar[str] = "model=cvae"
+    untold_by: ClassVar[str] = "take a model of p(x), e.g. model=vae"
 
     def __init__(self, spec: DataSpec) -> None:
         super().__init__(spec)
@@ -155,14 +158,15 @@ class Conditional(GenerativeModel):
         plurals = {kind.name: kind.plural for kind in (Label, Attributes, Caption)}
         wanted = [plurals[name] for name in cls.takes]
         lacking = f"neither {' nor '.join(wanted)}" if len(wanted) > 1 else f"no {wanted[0]}"
+        own = "images" if spec.sample_rate is None else "recordings"
         hows = {
-            "label": " (for your own images: one folder per class)",
+            "label": f" (for your own {own}: one folder per class)",
             "caption": " (dataset=captions, or of images with labels dataset.stacked=true)",
         }
         how = next((hows[name] for name in cls.takes if name in hows), "")
         raise ValueError(
-            f"dataset: its images have {lacking} to condition on; take a data set that has{how}, or a "
-            "model of p(x), e.g. model=vae"
+            f"dataset: its {own} have {lacking} to condition on; take a data set that has{how}, or "
+            f"{cls.untold_by}"
         )
 
     def in_turn(self, n: int) -> Tensor:

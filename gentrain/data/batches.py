@@ -64,8 +64,8 @@ class Batches:
             raise UserError(f"train.batch_size must be at least 1, found {batch_size}")
         if batch_size > count:
             raise UserError(
-                f"train.batch_size={batch_size} is larger than the {count:,} training images of {data.name}; "
-                f"at most train.batch_size={count}"
+                f"train.batch_size={batch_size} is larger than the {count:,} training "
+                f"{data.spec.words[0]}s of {data.name}; at most train.batch_size={count}"
             )
         if batch_size % world:
             raise UserError(

@@ -144,9 +144,15 @@ class Said:
             lacking = [key for key in ("file_name", self.column) if key not in row]
             if lacking:
                 has = ", ".join(map(str, row)) or "nothing"
+                # Of a table the first line says which columns there are.
+                line = 1 if name.lower().endswith(".csv") else number
+                mend = (
+                    "each caption needs the name of its image there"
+                    if lacking[0] == "file_name"
+                    else "name the column of the captions with dataset.text=COLUMN"
+                )
                 raise UserError(
-                    f"{self.archive.path(name)}, line {number}: expected {lacking[0]}, found {has}; name the "
-                    "column of the captions with dataset.text=COLUMN"
+                    f"{self.archive.path(name)}, line {line}: expected {lacking[0]}, found {has}; {mend}"
                 )
             said = row[self.column]
             texts = [str(text) for text in said] if isinstance(said, list) else [str(said or "")]
@@ -187,6 +193,11 @@ class Said:
         content = self._json(name, self._text(name))
         annotations = content.get("annotations") if isinstance(content, dict) else None
         if not isinstance(annotations, list) or not isinstance(content.get("images"), list):
+            if PurePosixPath(name).name.lower().startswith("captions"):
+                raise UserError(
+                    f"{self.archive.path(name)}: expected COCO's {{images: [...], annotations: [...]}}, "
+                    "found something else"
+                )
             return
         captions = [a for a in annotations if isinstance(a, dict) and "caption" in a and "image_id" in a]
         if annotations and not captions:

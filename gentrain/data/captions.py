@@ -12,7 +12,8 @@ from gentrain.data.archive import Archive, File
 from gentrain.data.captioned import LAYOUTS, sorted_out
 from gentrain.data.draws import draws_by_name
 from gentrain.data.own_images import OwnImages
-from gentrain.data.words import holds, patterns_of, tokens_of, vocabulary_of
+from gentrain.data.source import Data
+from gentrain.data.words import holds, patterns_of, phrases_in, tokens_of, vocabulary_of
 from gentrain.data.writer import Writer
 from gentrain.errors import UserError
 
@@ -56,11 +57,37 @@ class Captions(OwnImages):
             raise ValueError(f"dataset.min_count must be at least 1, found {min_count}")
         self.text, self.inside, self.min_count = text, inside, min_count
         self.facts = patterns_of(facts)
+        self.phrases = {name: phrases_in(said) for name, said in facts.items() if not isinstance(said, str)}
+
+    def load(self) -> Data:
+        """As every data set; see that the phrases of facts are of words that training captions have.
+
+        Raises:
+            UserError: they are not, of so many that there is nothing to tell apart.
+        """
+        data = super().load()
+        words = set(data.spec.vocabulary or ())
+        for name, phrases in self.phrases.items():
+            here = [phrase for phrase in phrases if words.issuperset(phrase.split())]
+            if len(here) < 2:
+                lacking = ", ".join(repr(phrase) for phrase in phrases if phrase not in here)
+                raise UserError(
+                    f"dataset.facts.{name}: training captions have no words for {lacking}; expected two "
+                    "phrases or more that captions say"
+                )
+        return data
 
     def _decode(self, archive: Archive, writer: Writer) -> DataSpec:
         found = sorted_out(archive, self.inside, self.text)
         for problem in found.problems:
             self._bad(problem, "give each image a caption and each caption an image")
+        every_caption = [words for told in found.captions.values() for c in told.values() for words in c]
+        for combination in self.combinations:
+            if not any(holds(words, combination) for words in every_caption):
+                raise UserError(
+                    f"dataset.held_out: no caption has {combination!r}, its words in this order; name "
+                    "combinations as captions have them"
+                )
         parts, moved = self._parts(found.captions)
         number = {file: (split, i) for split, told in parts.items() for i, file in enumerate(told)}
         good = {split: np.zeros(len(told), dtype=np.bool_) for split, told in parts.items()}

@@ -103,6 +103,11 @@ def holds(words: Sequence[str], combination: str) -> bool:
 # What captions say
 
 
+def phrases_in(said: Sequence[Any]) -> list[str]:
+    """The different phrases of a fact, as captions have them, the longest first."""
+    return sorted({" ".join(words_of(str(phrase))) for phrase in said} - {""}, key=len)[::-1]
+
+
 def patterns_of(facts: Mapping[str, Any]) -> dict[str, str]:
     """{name: a pattern whose groups are the values of a fact}, of phrases or of patterns.
 
@@ -118,7 +123,7 @@ def patterns_of(facts: Mapping[str, Any]) -> dict[str, str]:
         if not isinstance(said, str):
             if not isinstance(said, Sequence):
                 raise ValueError(f"dataset.facts.{name}: expected phrases, [PHRASE,PHRASE], found {said}")
-            phrases = sorted({" ".join(words_of(str(phrase))) for phrase in said} - {""}, key=len)[::-1]
+            phrases = phrases_in(said)
             if len(phrases) < 2:
                 raise ValueError(f"dataset.facts.{name}: expected two phrases or more, found {list(said)}")
             pattern = rf"(?<!\S)({'|'.join(map(re.escape, phrases))})(?!\S)"

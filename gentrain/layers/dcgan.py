@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from gentrain.layers.settings import WrongSize
+
 #: Slope of the discriminator's LeakyReLU below 0, [1] section 4.
 SLOPE = 0.2
 #: Standard deviation of the initial weights, [1] section 4.
@@ -35,9 +37,11 @@ def halvings(height: int, width: int, instead: str = "model.network=mlp") -> lis
     if min(height, width) < 8 or height % 4 or width % 4:
         near = [(_multiple_of_4(height, up), _multiple_of_4(width, up)) for up in (False, True)]
         named = [str(h) if height == width else f"[{h},{w}]" for h, w in dict.fromkeys(near)]
-        raise ValueError(
+        raise WrongSize(
             f"images are {height}x{width}, but these networks take heights and widths that are "
-            f"multiples of 4 from 8 up; set dataset.image_size={' or '.join(named)}, or {instead}"
+            "multiples of 4 from 8 up",
+            " or ".join(named),
+            instead,
         )
     sizes = [(height, width)]
     while len(sizes) < 3 or (height % 2 == 0 and width % 2 == 0 and min(height, width) >= 8):

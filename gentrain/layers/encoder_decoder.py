@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gentrain.layers.conv import ConvDecoder, ConvEncoder
 from gentrain.layers.mlp import MLP
-from gentrain.layers.settings import check_choice, check_positive
+from gentrain.layers.settings import WrongSize, check_choice, check_positive
 
 NETWORKS = ("linear", "mlp", "conv")
 
@@ -99,9 +99,10 @@ def _convolutional(
 ) -> EncoderDecoder:
     _, height, width = shape
     if min(height, width) < 8:
-        raise ValueError(
-            f"images are {height}x{width}, the smallest that strided convolutions take is 8x8; "
-            "set dataset.image_size=8 or more, or take a fully connected network"
+        raise WrongSize(
+            f"images are {height}x{width}, the smallest that strided convolutions take is 8x8",
+            "8 or more",
+            "take a fully connected network",
         )
     check_positive("channels", *channels)
     check_positive("hidden", *hidden)

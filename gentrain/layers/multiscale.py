@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gentrain.layers.gaussian_prior import GaussianPrior
+from gentrain.layers.settings import WrongSize
 from gentrain.layers.transform import Transform
 
 Shape = tuple[int, int, int]
@@ -88,10 +89,8 @@ def check_halvable(height: int, width: int, scales: int, whole: int = 0) -> None
     common = math.gcd(height, width)
     most = (common & -common).bit_length() - 1  # how often 2 divides both
     sides = [side for side in (max(height, width) // unit * unit,) if side]
-    ways = [f"model.scales={most + whole}"] if most + whole else []
-    sizes = " or ".join(map(str, [*sides, (sides or [0])[-1] + unit]))
-    ways.append(f"dataset.image_size={sizes} where the data set takes it")
-    raise ValueError(
-        f"images are {height}x{width}, but model.scales={scales} needs sides that {unit} divides; "
-        f"set {', or '.join(ways)}"
+    raise WrongSize(
+        f"images are {height}x{width}, but model.scales={scales} needs sides that {unit} divides",
+        " or ".join(map(str, [*sides, (sides or [0])[-1] + unit])),
+        f"model.scales={most + whole}" if most + whole else "",
     )

@@ -6,6 +6,21 @@ import math
 from collections.abc import Sequence
 
 
+class WrongSize(ValueError):
+    """Images of a size that a network does not take.
+
+    Args:
+        problem: what they are, and what it takes.
+        sizes: which sizes are near that it takes, as values of dataset.image_size; empty: to be chosen.
+        instead: what else may be done about it, where something may.
+    """
+
+    def __init__(self, problem: str, sizes: str = "", instead: str = "") -> None:
+        self.problem, self.instead = problem, instead
+        size = f"dataset.image_size={sizes}" if sizes else "dataset.image_size"
+        super().__init__(f"{problem}; set {size}" + (f", or {instead}" if instead else ""))
+
+
 def check_positive(setting: str, *values: int) -> None:
     """Refuse settings that count something and are below 1.
 

@@ -43,7 +43,11 @@ def frechet(a: Tensor, b: Tensor) -> float:
     return float((means[0] - means[1]).square().sum() + traces - 2 * common)
 
 
-def kid(a: Tensor, b: Tensor, size: int = 1000, blocks: int = 10) -> tuple[float, float]:
+#: Of the kernel distance's estimate, by default.
+BLOCKS = 10
+
+
+def kid(a: Tensor, b: Tensor, size: int = 1000, blocks: int = BLOCKS) -> tuple[float, float]:
     """The kernel inception distance [2], unbiased, and its standard error.
 
     The squared maximum mean discrepancy under (x . y / D + 1)^3. Over disjoint blocks, whose estimates are

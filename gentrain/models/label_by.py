@@ -21,6 +21,8 @@ class LabelByBias(Conditional):
 
     takes: ClassVar[tuple[str, ...]] = ("label", "attributes", "caption")
     optional: ClassVar[bool] = True
+    told_by: ClassVar[str] = "model.label_by=bias"
+    untold_by: ClassVar[str] = "set model.label_by=none"
 
     @classmethod
     def known_of(cls, spec: DataSpec, label_by: str) -> int:

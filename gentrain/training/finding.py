@@ -60,7 +60,7 @@ def find_run(place: str) -> Run:
         return Run(short(path.resolve().parent.parent))
     folder = short(path)
     if not folder.is_dir():
-        raise UserError(f"no run at {path}")
+        raise UserError(f"no run at {path}; name a run folder, a checkpoint in one, an export, or latest")
     if not (folder / "config.yaml").is_file() and not (folder / "checkpoints").is_dir():
         inner = latest.run_of(folder, ["*"])
         if inner is None:

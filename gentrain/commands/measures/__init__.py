@@ -63,18 +63,18 @@ def chosen(loaded: Loaded, named: Any) -> list[str]:
         reasons = (metric.lack(loaded.model) for metric in METRICS.values() if not metric.asked)
         hint = f"; try metrics=[{','.join(possible)}]" if possible else "; no metric fits it"
         raise UserError(f"eval: {kind} {', '.join(r for r in reasons if r)}{hint}")
-    for name in names_in(named):
+    for name in names_in(named, possible):
         if name not in METRICS:
             raise UserError(f"metrics: there is no metric {name!r}{did_you_mean(name, METRICS)}")
         lack = METRICS[name].lack(loaded.model)
         if lack is not None:
             hint = f"; try metrics=[{','.join(possible)}]" if possible else ""
             raise UserError(f"metrics=[{name}]: {kind} {lack}{hint}")
-    return list(dict.fromkeys(names_in(named)))
+    return list(dict.fromkeys(names_in(named, possible)))
 
 
-def names_in(named: Any) -> list[str]:
-    """The names in `metrics=[a,b]`.
+def names_in(named: Any, possible: Sequence[str]) -> list[str]:
+    """The names in `metrics=[a,b]`; `possible` are those that could be there.
 
     Raises:
         UserError: it is empty, or no list; with the list that was meant.
@@ -83,5 +83,5 @@ def names_in(named: Any) -> list[str]:
         given = [part.strip() for part in str(named).strip("[]()").split(",")]
         raise UserError(f"metrics={named}: expected a list, metrics=[{','.join(given)}]")
     if not named:
-        raise UserError(f"metrics=[]: expected at least one, e.g. metrics=[{','.join(METRICS)}]")
+        raise UserError(f"metrics=[]: expected at least one, e.g. metrics=[{','.join(possible or METRICS)}]")
     return [str(name) for name in named]

@@ -45,9 +45,11 @@ class Compared:
 _KEPT: WeakKeyDictionary[nn.Module, tuple[Any, Compared]] = WeakKeyDictionary()
 
 
-def of_features(measure: Callable[[Loaded, DictConfig], Measured], means: Mapping[str, str]) -> Metric:
-    """The metric that compares features of samples with those of real images."""
-    return Metric(measure, Samples, "samples", features=True, means=means)
+def of_features(
+    measure: Callable[[Loaded, DictConfig], Measured], means: Mapping[str, str], least: int = 1
+) -> Metric:
+    """The metric that compares features of samples with those of real images, `least` of each or more."""
+    return Metric(measure, Samples, "samples", features=True, means=means, least=least)
 
 
 def compared(loaded: Loaded, config: DictConfig) -> Compared:

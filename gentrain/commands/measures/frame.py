@@ -35,6 +35,7 @@ class Metric:
     features: whether it compares features, of which those that are taken by default need labels.
     beside: the figures that there are only where it is measured of another model too, beside this one.
     asked: whether it is measured only where `metrics` names it.
+    least: samples, and images of the split, that it takes at the least.
     given: what the model must be given of images, the name of a condition; None: nothing.
     means: {figure: what it means, in a sentence}.
     """
@@ -47,6 +48,7 @@ class Metric:
     features: bool = False
     beside: tuple[str, ...] = ()
     asked: bool = True
+    least: int = 1
     given: str | None = None
     means: Mapping[str, str] = field(default_factory=dict)
 

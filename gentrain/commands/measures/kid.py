@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 from gentrain.api import Loaded
 from gentrain.commands.measures.features import compared, of_features
 from gentrain.commands.measures.frame import Measured
-from gentrain.metrics.distances import kid
+from gentrain.metrics.distances import BLOCKS, kid
 
 
 def measure(loaded: Loaded, config: DictConfig) -> Measured:
@@ -33,4 +33,5 @@ METRIC = of_features(
         "kid": "How far samples are from real images, by a kernel of features, without bias: 0 is as near as "
         "real images are to each other, and it may be slightly negative."
     },
+    least=2 * BLOCKS,
 )

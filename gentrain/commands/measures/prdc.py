@@ -40,4 +40,5 @@ METRIC = of_features(
         "density": "How many real images are near a sample, relative to what is near a real one.",
         "coverage": "Of the real images, how many have a sample near, 0 to 1: what is left out is missing.",
     },
+    least=K + 1,
 )

@@ -19,7 +19,7 @@ from gentrain.layers.half_precision import at_least_float32
 from gentrain.layers.past_images import PastImages
 from gentrain.layers.patch_discriminator import PatchDiscriminator
 from gentrain.layers.residual_generator import ResidualGenerator
-from gentrain.layers.settings import check_positive, check_weight
+from gentrain.layers.settings import WrongSize, check_positive, check_weight
 from gentrain.models.adversarial.objectives import least_squares, least_squares_generator
 
 
@@ -82,9 +82,9 @@ class CycleGAN(TranslatesBack):
             )
         (a, h_a, w_a), (b, height, width) = spec.source_shape, spec.shape
         if (h_a, w_a) != (height, width) or height % 4 or width % 4 or min(height, width) < 8:
-            raise ValueError(
+            raise WrongSize(
                 "both domains' images have to be of one size, sides that are multiples of 4 from 8 up, found "
-                f"{h_a}x{w_a} and {height}x{width}; set dataset.image_size"
+                f"{h_a}x{w_a} and {height}x{width}"
             )
         if identity_weight and a != b:
             raise ValueError(
