@@ -40,6 +40,14 @@ def _composed_once() -> Iterator[None]:
         setattr(Hydra, "get_mode", before)  # noqa: B010
 
 
+def _blamed(error: Exception, taken: list[str], typed: list[str]) -> Exception:
+    """The error; of a setting that was taken from the run of `init` it says so."""
+    if not taken or not isinstance(error, UserError):
+        return error
+    found: Exception = import_module("gentrain.commands.init_from").blamed(error, taken, typed)
+    return found
+
+
 def run(verb: str, rest: list[str]) -> int:
     """Compose `verb`'s config from `rest` with Hydra and run the command.
 
@@ -122,9 +130,10 @@ def run(verb: str, rest: list[str]) -> int:
         try:
             hydra_main(config_path=str(config_dir()), config_name=verb, version_base="1.3")(task)()
         except _Carried as carried:
-            raise carried.error from carried.error.__cause__
+            raise _blamed(carried.error, taken, overrides) from carried.error.__cause__
         except Exception as error:  # Hydra composed nothing: whatever it raises, what was typed is wrong
-            raise explain(error, verb, [o for o in rest if "=" in o], config_dirs(rest)) from error
+            wrong = explain(error, verb, [o for o in rest if "=" in o], config_dirs(rest))
+            raise _blamed(wrong, taken, overrides) from error
         except SystemExit as stop:  # argparse and --help end so
             return int(stop.code or 0)
         finally:

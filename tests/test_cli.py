@@ -123,6 +123,12 @@ MISTAKES = [
     (["reconstruct", "image=x.png"], ["unknown key image", "images"]),
     (["interpolate", "columns=1"], ["columns: expected at least 2", "found 1"]),
     (["list", "modles"], ["modles"]),
+    (["train", "precision=fp9"], ["expected one of auto, fp32, bf16, fp16, found 'fp9'"]),
+    (
+        ["train", "dataset=captions", "dataset.root=x", "dataset.facts=[a]"],
+        ["dataset.facts", "{NAME: VALUE}"],
+    ),
+    (["train", "model=infogan", "model.codes=digit:10"], ["expected a list, model.codes=[digit:10], found"]),
 ]
 
 

@@ -28,10 +28,9 @@ def capable(loaded: Loaded, capability: type[T], name: str) -> T:
         return model
     reason = model.lacks.get(name)
     kind = loaded.config.names.model
-    able = "gentrain list" if name.split()[0] in VERBS else _able(capability)
-    raise UserError(
-        f"{name}: {kind} cannot do this" + (f": {reason}" if reason else "") + f"; what can: {able}"
-    )
+    because = f": {reason}" if reason else ""
+    able = "gentrain list" if name in VERBS else _able(capability)
+    raise UserError(f"{name}: {kind} cannot do this{because}; what can: {able}")
 
 
 def _able(capability: type) -> str:

@@ -102,7 +102,9 @@ def gone_on(model: Completes, loaded: Loaded, config: DictConfig, one: Tensor | 
     with torch.no_grad(), progress.shown():
         for together in at_once([x.shape[-1] for x in begun], config.n, bool(spec.context)):
             width = max(begun[i].shape[-1] for i in together)
-            x = torch.cat([F.pad(begun[i], (width - begun[i].shape[-1], 0), value=silence) for i in together])
+            x = torch.stack(
+                [F.pad(begun[i], (width - begun[i].shape[-1], 0), value=silence) for i in together]
+            )
             again = x.to(device_of(loaded)).repeat_interleave(config.n, 0)
             y = for_each(loaded, config.n, one)
             y = None if y is None else y.repeat(len(together), *[1] * (y.ndim - 1))

@@ -171,6 +171,9 @@ def _checked(entry: Any, where: str, model: LatentsToImages) -> Individual:
         raise UserError(
             f"{where}: expected latents, weights, parents and how; take the file as it was written"
         )
+    for key, kind in (("parents", list), ("how", dict)):
+        if not isinstance(entry[key], kind):
+            raise UserError(f"{where}: {key}: expected {kind.__name__}; take the file as it was written")
     size = None if model.condition is None else model.condition.size
     if isinstance(model, MixesConditions):
         size = model.mixed_size or size

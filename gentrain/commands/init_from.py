@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from gentrain.arguments import OPEN_KEYS
 from gentrain.commands.retyped import words_of
 from gentrain.commands.same_data import section
 from gentrain.errors import UserError
@@ -19,6 +21,7 @@ from gentrain.trust import again
 _ITS_OWN = ("device", "threads", "trust", "track", "deterministic")
 #: Sections that the YAML of a model fills.
 _OF_MODEL = ("model", "optim", "schedule", "train")
+_GROUPS = ("model", "dataset")
 #: Both say how long to train.
 _LENGTH = {"train.steps", "train.epochs"}
 
@@ -44,9 +47,17 @@ def settings(typed: Sequence[str], dirs: Sequence[str] = ()) -> list[str]:
         return []
     path = finding.find_checkpoint(place)
     state = read_checkpoint(path)
-    config = _as_noted(state["config"], read_config(state["config"], path))
+    try:
+        read = read_config(state["config"], path)
+    except UserError:
+        if keys.issuperset(_GROUPS):  # its weights may be all that is left of it
+            return []
+        raise
+    groups = {group: str(read.names[group]) for group in _GROUPS}
+    if not all(groups.values()):
+        return []
+    config = _as_noted(state["config"], read)
     config.dataset = section(config.dataset, state, OmegaConf.create({}))
-    groups = {"model": config.names.model, "dataset": config.names.dataset}
     given = {g: next((w.partition("=")[2] for w in typed if plain_key(w) == g), None) for g in groups}
     chosen = [f"{group}={given[group] or name}" for group, name in groups.items()]
     if given["model"] not in (None, groups["model"]):
@@ -56,6 +67,9 @@ def settings(typed: Sequence[str], dirs: Sequence[str] = ()) -> list[str]:
         config.pop("dataset", None)
     for name in _ITS_OWN:
         config.pop(name, None)
+    for name in groups:  # whose class its name says
+        if name in config:
+            config[name].pop("_target_", None)
     try:
         words = words_of(config, chosen, dirs)
     except Exception as error:  # Hydra has many words for what it does not find
@@ -63,10 +77,31 @@ def settings(typed: Sequence[str], dirs: Sequence[str] = ()) -> list[str]:
             f"init={place} is a run of {' '.join(chosen)}, of which one is not known here; name the folder "
             f"that holds their YAML files: --config-dir FOLDER {again()}init={place}"
         ) from error
-    if keys & _LENGTH:
-        keys |= _LENGTH
-    free = [word for word in words if not _within(plain_key(word), keys - set(groups))]
+    said = keys - set(groups) | (_LENGTH if keys & _LENGTH else set())
+    # Of another class the settings are others.
+    said |= {key.removesuffix("._target_") for key in keys if key.endswith("._target_")}
+    removed = {plain_key(word) for word in typed if word.startswith("~")}
+    said -= removed  # there has to be what is removed
+    # Settings that model and data set have no more: whether the weights fit is seen without them.
+    gone = tuple(f"++{group}." for group in groups)
+    free = [
+        word
+        for word in words
+        if not _within(plain_key(word), said)
+        and not (word.startswith("~") and plain_key(word) in removed)
+        and not (word.startswith(gone) and not plain_key(word).startswith(OPEN_KEYS))
+    ]
     return [*(word for word in chosen if plain_key(word) not in keys), *free]
+
+
+def blamed(error: UserError, taken: Sequence[str], typed: Sequence[str]) -> UserError:
+    """The error, which says of a setting that nobody typed where it is from."""
+    message = str(error)
+    for key in map(plain_key, taken):
+        section = re.escape(key.rpartition(".")[0])  # optim.main (SGD): what its class refuses
+        if re.search(rf"(?<![\w.])({re.escape(key)}(?!\w)|{section} \(\w)", message):
+            return type(error)(f"{message} ({key} is as in the run of init={_named(typed)}; type another)")
+    return error
 
 
 def _named(typed: Sequence[str]) -> str | None:

@@ -123,6 +123,61 @@ def test_class_weights_are_mixed_by_the_share(gentrain: Callable[..., Ended], ru
     assert one["weights"] == [0, 0, 0, 0.25, 0, 0, 0, 0.75, 0, 0]
 
 
+def damaged(kept: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """A lineage whose only child has other entries; a number stands for as many latents."""
+    (one,) = kept["children"]
+    if isinstance(changes.get("latents"), float):
+        changes["latents"] = [changes["latents"]] * len(one["latents"])
+    return {**kept, "children": [{**one, **changes}]}
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        (lambda k: [], "expected a file that gentrain cross wrote, version 1"),
+        (lambda k: {**k, "version": 2}, "version 1, found another"),
+        (lambda k: {**k, "weights": "0"}, "it is of another checkpoint"),
+        (lambda k: {**k, "children": []}, "expected children, one or more, found none"),
+        (lambda k: {**k, "children": 3}, "expected children, one or more"),
+        (
+            lambda k: {**k, "children": [*k["children"], 3]},
+            "child 1: expected latents, weights",
+        ),
+        (lambda k: {**k, "children": [{"latents": [0.0]}]}, "child 0: expected latents, weights"),
+        (lambda k: damaged(k, latents=[0.5]), "child 0: latents: expected"),
+        (lambda k: damaged(k, latents="long"), "child 0: latents: expected"),
+        (lambda k: damaged(k, latents=math.nan), "finite numbers"),
+        (lambda k: damaged(k, latents=1e300), "expected numbers of at most 100"),
+        (lambda k: damaged(k, weights=None), "child 0: weights: expected 10"),
+        (lambda k: damaged(k, weights=[7] * 10), "numbers of at most 1"),
+        (lambda k: damaged(k, weights=[True]), "child 0: weights: expected 10"),
+        (lambda k: damaged(k, parents=3), "child 0: parents"),
+        (lambda k: damaged(k, how=[]), "child 0: how"),
+    ],
+)
+def test_a_damaged_lineage_is_one_line(
+    gentrain: Callable[..., Ended], runs: dict[str, Path], change: Callable[[Any], Any], part: str
+) -> None:
+    done = gentrain("cross", f"ckpt={runs['biggan']}", "parents=[0,1]", "children=1", "out=kids.png")
+    assert done.status == 0, done.err
+    kept = json.loads(Path("kids.json").read_text())
+    Path("damaged.json").write_text(json.dumps(change(kept)))
+    done = gentrain("cross", f"ckpt={runs['biggan']}", "lineage=damaged.json", "out=x.png")
+    assert done.status == 2, done.err
+    assert "lineage=damaged.json" in done.one_line()
+    assert part in done.one_line()
+    assert not Path("x.png").exists()
+
+
+def test_a_lineage_that_nests_without_end_is_one_line(
+    gentrain: Callable[..., Ended], runs: dict[str, Path]
+) -> None:
+    Path("deep.json").write_text("[" * 100_000)
+    done = gentrain("cross", f"ckpt={runs['biggan']}", "lineage=deep.json", "out=x.png")
+    assert done.status == 2
+    assert "expected a file that gentrain cross wrote, found no JSON" in done.one_line()
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "part"),
     [
@@ -144,7 +199,8 @@ def test_mistakes_are_one_line_and_nothing_is_written(
     gentrain: Callable[..., Ended], runs: dict[str, Path], name: str, arguments: list[str], part: str
 ) -> None:
     Path("broken.json").write_text('{"children": 3}')
-    Path("other.json").write_text('{"version": 1, "weights": "0", "checkpoint": "a.pt", "children": []}')
+    other = {"version": 1, "weights": "0", "checkpoint": "a.pt", "children": []}
+    Path("other.json").write_text(json.dumps(other))
     done = gentrain("cross", f"ckpt={runs[name]}", *arguments, "out=x.png")
     assert done.status == 2
     assert part in done.one_line()

@@ -360,7 +360,7 @@ def test_the_reason_that_a_model_gives(
         ("metrics=(classifier)", ["metrics"]),
         ("metrics=3", ["expected a list"]),
         ("metrics={a: 1}", ["expected a list"]),
-        ("metrics=[]", ["expected at least one", "metrics=[likelihood,reconstruction,classifier,probe,"]),
+        ("metrics=[]", ["expected at least one", "metrics=[likelihood,reconstruction,classifier,"]),
         ("metrics=[[classifier]]", ["no metric"]),
         ("metric=[classifier]", ["metrics"]),
         ("n=0", ["n: expected at least 1"]),

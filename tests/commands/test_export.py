@@ -190,6 +190,13 @@ def test_what_only_training_needs_is_left_out(made: Path, gentrain: Callable[...
     assert torch.equal(tensors("whole")["critic.0.weight"], state["ema"]["critic.0.weight"])
 
 
+def test_what_an_export_lacks_cannot_be_exported_whole(made: Path, gentrain: Callable[..., Ended]) -> None:
+    done = gentrain("export", "ckpt=gan-export", "out=again", "trust=toys", "whole=true")
+    assert done.status == 2
+    assert "whole=true: gan-export has no critic, being an export itself" in done.one_line()
+    assert not Path("again").exists()
+
+
 def test_a_new_run_begins_from_it(made: Path, gentrain: Callable[..., Ended]) -> None:
     for name in ("flow", "gan"):
         few = [

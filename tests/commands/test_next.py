@@ -59,6 +59,27 @@ def test_the_first_that_the_model_can_do(model: Any, verbs: list[str], expected:
     assert next_command(model, "C", *verbs) == f"gentrain {expected}"
 
 
+def test_where_the_images_of_an_export_lie_has_to_be_said(
+    gentrain: Callable[..., Ended], follow: Callable[..., Ended], pictures: str
+) -> None:
+    settings = ["dataset=folder", pictures, "train.batch_size=4", "train.steps=2", "run_dir=run"]
+    assert gentrain("train", *MODELS["vae_mlp"], *settings).status == 0
+    ended = gentrain("export", "ckpt=run", "out=shared")
+    assert ended.out.splitlines()[-1] == "next    gentrain sample ckpt=shared"
+    ended = follow(ended)
+    assert ended.out.splitlines()[-1] == "next    gentrain eval ckpt=shared dataset.root=PATH"
+    assert gentrain("sample", "ckpt=run").out.splitlines()[-1] == "next    gentrain eval ckpt=run"
+    done = gentrain("eval", "ckpt=shared", pictures)
+    assert done.status == 0, done.err
+    # One that only reads data proposes to say it at once; of data that need no place, nothing.
+    assert gentrain("train", *MODELS["ae"], *settings[:-1], "run_dir=ae").status == 0
+    ended = gentrain("export", "ckpt=ae", "out=ae-shared")
+    assert ended.out.splitlines()[-1] == "next    gentrain reconstruct ckpt=ae-shared dataset.root=PATH"
+    assert gentrain("train", *MODELS["ae"], "train.steps=2", "run_dir=digits").status == 0
+    ended = gentrain("export", "ckpt=digits", "out=digits-shared")
+    assert ended.out.splitlines()[-1] == "next    gentrain reconstruct ckpt=digits-shared"
+
+
 #: What is proposed after training, and after each command that was proposed.
 CHAINS = {
     "ae": ["reconstruct", "interpolate", "encode", "reconstruct"],

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from running import MODELS, Ended
+from titled_sheets import around
 
 import gentrain as package
 from gentrain.cli import main
@@ -120,6 +121,20 @@ def test_codes_and_neighbours(gentrain: Callable[..., Ended], runs: dict[str, Pa
     assert texts == [f"{100 * found[f'{kind}_accuracy']:.2f}" for kind in kinds]
 
 
+def test_a_walk_along_a_code_has_headings(gentrain: Callable[..., Ended], runs: dict[str, Path]) -> None:
+    codes = runs["infogan"]
+    for code in ("category", "first"):
+        walk = ["interpolate", f"ckpt={codes}", f"code={code}", "rows=2", "columns=3"]
+        for titles in ("false", "true"):
+            done = gentrain(*walk, f"titles={titles}", f"out={titles}.png")
+            assert done.status == 0, done.err
+        sheet, top, left, height = around("false.png", "true.png")
+        assert (sheet[top - 58 : top, left:] < 128).any(), "above the columns"
+        for row in range(2):
+            part = slice(top + row * height // 2, top + (row + 1) * height // 2)
+            assert (sheet[part, :left] < 128).any(), "beside each row"
+
+
 @pytest.mark.parametrize(
     ("name", "metric", "part"),
     [
@@ -142,7 +157,26 @@ def test_too_few_images_are_one_line(
     monkeypatch.setattr(classifier, "RECIPE", Recipe(widths=(8, 8), steps=6))
     done = gentrain("eval", f"ckpt={runs['biggan']}", "metrics=[kid]", "n=10")
     assert done.status == 2
-    assert "metrics=[kid]: this takes at least 20 images on both sides, found 10 and 10" in done.one_line()
+    assert "metrics=[kid]: this takes at least 20 samples and images, found n=10; set n=20" in done.one_line()
+
+
+@pytest.mark.parametrize(
+    ("typed", "part"),
+    [
+        (["n=19"], "metrics=[kid]: this takes at least 20 samples and images, found n=19; set n=20 or more"),
+        (["n=20", "limit=5"], "metrics=[kid]: this takes at least 20 samples and images, found limit=5"),
+        (["n=5", "metrics=[prdc]"], "metrics=[prdc]: this takes at least 6 samples and images, found n=5"),
+    ],
+)
+def test_what_is_too_few_for_one_is_said_before_another_is_measured(
+    gentrain: Callable[..., Ended], runs: dict[str, Path], typed: list[str], part: str
+) -> None:
+    before = set(runs["biggan"].rglob("*"))
+    done = gentrain("eval", f"ckpt={runs['biggan']}", "metrics=[frechet,kid,prdc]", *typed)
+    assert done.status == 2
+    assert part in done.one_line()
+    assert set(runs["biggan"].rglob("*")) == before
+    assert "frechet" not in done.out
 
 
 def test_what_the_ladder_does_to_images() -> None:

@@ -6,16 +6,21 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from running import Ended, quietly_in
 from scipy.io import wavfile
 from waves import tone, wav, written
 
 from gentrain.cli import main
+from gentrain.commands import complete
+from gentrain.commands.complete import at_once
 from gentrain.commands.reproduce import estimator
+from gentrain.models.autoregressive.wavenet import WaveNet
 
 SMALL = ["model=wavenet", "model.channels=4", "model.skip=8", "model.layers=3", "model.stacks=1"]
 DATA = ["dataset=audio", "dataset.root=r", "dataset.length=300"]
@@ -77,7 +82,7 @@ def test_a_recording_is_gone_on_with(sounds: Path, gentrain: Callable[..., Ended
     Path("greeting.wav").write_bytes(wav(tone(500)))
     done = gentrain("complete", "ckpt=run", "sounds=greeting.wav", "seconds=0.05", "n=3", "label=low")
     assert done.status == 0, done.err
-    assert "1 recordings, gone on with for 0.05 s in 3 ways" in done.out
+    assert "1 recording, gone on with for 0.05 s in 3 ways" in done.out
     samples = wavfile.read("run/completions.wav")[1] / 32767
     assert len(samples) == 3 * 900 + 2 * 2000
     for way in range(3):
@@ -86,6 +91,42 @@ def test_a_recording_is_gone_on_with(sounds: Path, gentrain: Callable[..., Ended
     done = gentrain("complete", "ckpt=run", "images=0,1", "known=left", "n=2", "out=c.png")
     assert done.status == 0, done.err
     assert size_of("c.png") == (3 * 484 + 4, 2 * 192 + 4)
+
+
+def test_recordings_of_a_folder_are_gone_on_with_together(
+    sounds: Path, gentrain: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    plain = WaveNet.complete
+
+    def counted(self: WaveNet, x: torch.Tensor, *args: Any, **settings: Any) -> torch.Tensor:
+        calls.append(len(x))
+        return plain(self, x, *args, **settings)
+
+    monkeypatch.setattr(WaveNet, "complete", counted)
+    lengths = {"f/a.wav": 500, "f/b.wav": 200, "f/c.wav": 350}
+    written(Path(), {name: wav(tone(n, 300)) for name, n in lengths.items()})
+    done = gentrain("complete", "ckpt=run", "sounds=f", "seconds=0.05", "n=2", "out=f.wav")
+    assert done.status == 0, done.err
+    assert calls == [6]
+    assert "3 recordings, gone on with for 0.05 s in 2 ways" in done.out
+    samples = wavfile.read("f.wav")[1] / 32767
+    each = 500 + 400 + 2000  # all as long as the longest
+    assert len(samples) == 6 * each - 2000
+    for i, n in enumerate(lengths.values()):
+        for way in range(2):
+            one = samples[(2 * i + way) * each :][:900]
+            np.testing.assert_allclose(one[:n], tone(n, 300), atol=0.02)
+            assert np.abs(one[n : n + 400]).max() > 0.02, "gone on with"
+            assert np.abs(one[n + 400 :]).max(initial=0) < 0.01, "then silent"
+
+
+def test_which_sounds_go_together() -> None:
+    assert at_once([5, 3, 5, 4], 2, any_length=False) == [[1], [3], [0, 2]]
+    assert at_once([5, 3, 5, 4], 2, any_length=True) == [[1, 3, 0, 2]]
+    most = complete._AT_ONCE
+    assert at_once([most // 4] * 5, 2, any_length=True) == [[0, 1], [2, 3], [4]]
+    assert at_once([most] * 2, 2, any_length=True) == [[0], [1]], "one alone, however long"
 
 
 def test_bits_are_per_sample(sounds: Path, gentrain: Callable[..., Ended]) -> None:
@@ -108,6 +149,27 @@ MISTAKES = {
     "another rate": (["complete", "ckpt=run", "sounds=fast.wav"], "16,000 samples a second, the model 8,000"),
     "an empty folder": (["complete", "ckpt=run", "sounds=none"], "sounds=none holds 0 recordings"),
     "seconds of nothing": (["complete", "ckpt=run", "seconds=1"], "name a recording to go on with: sounds="),
+    "sounds and numbers": (
+        ["complete", "ckpt=run", "sounds=r", "images=0"],
+        "sounds= and images= both say what to go on with",
+    ),
+    "a picture": (
+        ["complete", "ckpt=run", "images=no.png"],
+        "wavenet makes sounds; give numbers of",
+    ),
+    "no classes": (
+        ["train", *SMALL, "model.label_by=bias", "dataset=audio", "dataset.root=flat", "dataset.length=300"],
+        "its recordings have neither labels nor attributes nor captions to condition on; take a data set "
+        "that has (for your own recordings: one folder per class), or set model.label_by=none",
+    ),
+    "a model of images": (
+        ["train", "model=vae", *DATA, "dataset.context=0", "train.batch_size=4"],
+        "that strided convolutions take is 8x8, and recordings have one height: take model=wavenet",
+    ),
+    "too many at once": (
+        ["train", *SMALL, *DATA, "dataset.context=16", "train.batch_size=9999"],
+        "training crops of audio",
+    ),
     "another ending": (["sample", "ckpt=run", "out=a.mp3"], "out=a.mp3: expected a name that ends in .wav"),
     "a short context": (["train", *SMALL, *DATA, "dataset.context=4"], "set dataset.context=9"),
     "a context for another family": (
@@ -135,6 +197,7 @@ def test_a_mistake_gets_one_line_and_writes_nothing(
     Path("bad.wav").write_bytes(b"no wav at all")
     Path("fast.wav").write_bytes(wav(tone(500), 16000))
     Path("none").mkdir()
+    written(Path(), {f"flat/{i}.wav": wav(tone(900, 300 + i)) for i in range(4)})
     before = {path: path.is_file() and path.read_bytes() for path in Path().rglob("*")}
     done = gentrain(*arguments)
     assert done.status == 2

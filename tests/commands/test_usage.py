@@ -101,3 +101,9 @@ def test_where_a_comment_may_stand(workplace: Path) -> None:
     fields = of_fields(SampleConfig)
     assert fields["n"] == "Images or sounds to draw."
     assert fields["seed"] == "Seeds all noise.", "of what it derives from"
+
+
+def test_help_of_a_command(gentrain: Callable[..., Ended]) -> None:
+    assert gentrain("help", "sample").out == gentrain("sample", "--help").out
+    assert "Commands:" in gentrain("help").out
+    assert "Commands:" in gentrain("help", "nothing").out

@@ -242,7 +242,25 @@ HOPELESS = {
     ),
     "another column": (
         images("", range(2)) | {"metadata.csv": b"file_name,label\n0.png,x"}, {},
-        r"metadata\.csv, line 2: expected text, found file_name, label; .*dataset\.text=COLUMN",
+        r"metadata\.csv, line 1: expected text, found file_name, label; .*dataset\.text=COLUMN",
+    ),
+    "no names of images": (
+        images("", range(2)) | {"metadata.csv": b"image,text\n0.png,x"}, {},
+        r"metadata\.csv, line 1: expected file_name, found image, text; each caption needs the name of its",
+    ),
+    "no names in a line": (
+        images("", range(2)) | {"metadata.jsonl": b'{"file_name": "0.png", "text": "x"}\n{"text": "y"}'}, {},
+        r"metadata\.jsonl, line 2: expected file_name, found text; each caption needs",
+    ),
+    "no COCO": (
+        images("", range(2)) | {"captions.json": b"[]"}, {}, r"captions\.json: expected COCO's \{images: ",
+    ),
+    "facts of no caption": (
+        GOOD, {"facts": {"hue": ["red", "mauve", "dark teal"]}},
+        r"dataset\.facts\.hue: training captions have no words for 'dark teal', 'mauve'; expected two",
+    ),
+    "held out that is nowhere": (
+        GOOD, {"held_out": ["thing red"]}, r"dataset\.held_out: no caption has 'thing red', its words in",
     ),
     "no JSON": (images("", range(2)) | {"metadata.jsonl": b"{"}, {}, r"metadata\.jsonl, line 1 is no JSON"),
     "no UTF-8": (images("", range(2)) | {"metadata.csv": b"\xff\xfe"}, {}, "cannot be read as UTF-8"),

@@ -104,6 +104,11 @@ def test_backgrounds_are_photographs(tmp_path: Path) -> None:
         assert any(np.array_equal(source, np.abs(photo.astype(int) - x)) for photo in photos)
     with pytest.raises(ValueError, match=r"needs dataset\.background=PATH"):
         Folder(source="background", background=None, **plain)
+    gone = (
+        r"dataset\.background=.*gone does not exist; name a folder or a \.zip with dataset\.background=PATH"
+    )
+    with pytest.raises(UserError, match=gone):
+        Folder(source="background", background=str(tmp_path / "gone"), **plain).load()
     (tmp_path / "none").mkdir()
     with pytest.raises(UserError, match="holds no image"):
         Folder(source="background", background=str(tmp_path / "none"), **plain).load()

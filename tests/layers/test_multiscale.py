@@ -61,5 +61,5 @@ def test_a_shift_is_a_transform():
 
 def test_sizes_that_can_be_halved():
     check_halvable(12, 8, 2)
-    with pytest.raises(ValueError, match=r"12x6.*model\.scales=2 needs sides that 4 divides; set model"):
+    with pytest.raises(ValueError, match=r"12x6.*model\.scales=2 needs sides that 4 divides; set dataset"):
         check_halvable(12, 6, 2)

@@ -78,18 +78,20 @@ def test_an_export_says_how_its_weights_were_trained(place: Path, gentrain: Call
         (["model=vae_mlp", "dataset=digits"], {"model.hidden": [16], "train.steps": 3, "dataset.flip": True}),
         (["dataset.flip=false"], {"model.hidden": [16], "dataset.flip": False}),
         (["train.epochs=2"], {"model.hidden": [16], "train.epochs": 2}),
+        (["optim.main._target_=torch.optim.RAdam", "~optim.main.fused"], {"optim.main.betas": [0.9, 0.999]}),
+        (["~optim.main.momentum"], {"optim.main": {"_target_": "torch.optim.SGD", "lr": 0.125}}),
+        (["+optim.main.nesterov=true"], {"optim.main.nesterov": True, "optim.main.lr": 0.125}),
         (["schedule={}"], {"model.hidden": [16], "schedule": {}}),
     ],
-    ids=["the same names", "data", "epochs", "a section"],
+    ids=["the same names", "data", "epochs", "class", "removed", "added", "section"],
 )
 def test_what_counts(
     place: Path, gentrain: Callable[..., Ended], typed: list[str], kept: dict[str, object]
 ) -> None:
-    name = "-".join(word.replace("=", "_").replace("/", "") for word in typed)
-    done = gentrain("train", "init=run", *typed, f"run_dir={name}")
+    done = gentrain("train", "init=run", *typed, "run_dir=new")
     assert done.status == 0, done.err
     for key, value in kept.items():
-        assert OmegaConf.select(config(name), key) == value, key
+        assert OmegaConf.select(config("new"), key) == value, key
 
 
 def test_another_model_has_its_own_settings(place: Path, gentrain: Callable[..., Ended]) -> None:
@@ -156,6 +158,38 @@ def test_what_a_refused_change_suggests_works(place: Path, gentrain: Callable[..
     assert command == "init=run optim.main.lr=0.5"
     assert gentrain("train", *command.split(), "run_dir=suggested").status == 0
     assert config("suggested").optim.main.lr == 0.5
+
+
+def test_what_is_wrong_with_a_setting_of_the_run_says_so(place: Path, gentrain: Callable[..., Ended]) -> None:
+    refused = gentrain("train", "init=run", "~optim.main._target_", "run_dir=none")
+    assert refused.status == 2
+    state = checkpoint.load(Path("run/checkpoints/last.pt"))
+    state["config"] = state["config"].replace("momentum: 0.5", "momentum: -1")
+    checkpoint.save(state, Path("bad.pt"))
+    refused = gentrain("train", "init=bad.pt", "run_dir=none")
+    assert "optim.main" in refused.one_line()
+    assert "as in the run of init=bad.pt; type another" in refused.one_line()
+    assert not Path("none").exists()
+
+
+def test_a_configuration_that_is_none(place: Path, gentrain: Callable[..., Ended]) -> None:
+    """With model and data typed the weights can be had all the same."""
+    state = checkpoint.load(Path("run/checkpoints/last.pt"))
+    state["config"] = "model: ["
+    checkpoint.save(state, Path("bad.pt"))
+    assert gentrain("train", "init=bad.pt", "optim.main.lr=1").status == 2
+    done = gentrain("train", "init=bad.pt", *ODD, "dataset=digits", "run_dir=saved")
+    assert done.status == 0, done.err
+    assert "as in bad.pt" not in done.out
+
+
+def test_settings_that_a_model_has_no_more_are_left_out(place: Path, gentrain: Callable[..., Ended]) -> None:
+    state = checkpoint.load(Path("run/checkpoints/last.pt"))
+    state["config"] = state["config"].replace("latent_dim: 4", "latent_dim: 4\n  encoder_norm: false")
+    checkpoint.save(state, Path("old.pt"))
+    done = gentrain("train", "init=old.pt", "run_dir=young")
+    assert done.status == 0, done.err
+    assert "encoder_norm" not in config("young").model
 
 
 def test_several_checkpoints_are_swept_as_typed(place: Path, gentrain: Callable[..., Ended]) -> None:
