@@ -179,7 +179,8 @@ class Resumed(StartedOver):
         with warnings.catch_warnings():
             if not world.is_main:  # one line is enough
                 warnings.simplefilter("ignore")
-            return reconciled(data, self._state, typed="root" in given, resumed=True)[0]
+            named = not given.keys().isdisjoint(("root", "background"))
+            return reconciled(data, self._state, typed=named, resumed=True)[0]
 
     def take_up(self, trainer: Trainer) -> None:
         """Go on from the state, which is given up."""

@@ -39,6 +39,7 @@ CHANGEABLE = (
     "device",
     "threads",
     "dataset.root",
+    "dataset.background",
     "dataset.cache",
     "dataset.verify",
     "dataset.license",

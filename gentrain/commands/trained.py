@@ -72,7 +72,8 @@ def open_data(loaded: Loaded, config: DictConfig) -> Data:
     """
     if loaded.data is None:
         data = source_of(loaded, config).load()
-        loaded.data, loaded.change = reconciled(data, loaded.state, typed=config.dataset.root is not None)
+        named = config.dataset.root is not None or config.dataset.background is not None
+        loaded.data, loaded.change = reconciled(data, loaded.state, typed=named)
     return loaded.data
 
 

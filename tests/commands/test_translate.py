@@ -265,3 +265,12 @@ def test_photographs_are_where_one_says(workplace: Path, gentrain: Callable[...,
     assert "source, translation, truth" in done.out
     assert gentrain("translate", "ckpt=run", "images=0,1", "dataset.background=photos").status == 0
     assert gentrain("translate", "ckpt=run", "images=0,1").status == 2
+    lost = gentrain("train", "resume=run", "train.steps=2")
+    assert "dataset.background" in lost.one_line()
+    done = gentrain("train", "resume=run", "train.steps=2", "dataset.background=photos")
+    assert done.status == 0, done.err
+    assert "not bit-exact" not in done.err, "they are the same ones"
+    (next(Path("photos").iterdir())).unlink()
+    done = gentrain("train", "resume=run", "train.steps=3", "dataset.background=photos")
+    assert done.status == 0, done.err
+    assert "not bit-exact" in done.err, "others, but named"
