@@ -28,6 +28,7 @@ _NO_SETTING = (
 )
 #: What Hydra's parser takes for something else than text.
 _NO_TEXT = {"null", "none", "true", "false", "yes", "no", "on", "off", "nan", "inf"}
+_NONE = object()
 #: Sections whose keys depend on the class that `_target_` names in them.
 _FREE = ("optim", "schedule")
 #: How often a run is looked at, and where: nothing that tells what was trained.
@@ -116,24 +117,19 @@ def _settings(config: DictConfig) -> dict[str, Any]:
     return {key: _at(plain, key) for key in leaves_of(config) if not key.startswith(_NO_SETTING)}
 
 
-def _at(plain: Any, key: str) -> Any:
-    """The value of a dotted key in plain mappings; None where there is none."""
+def _at(plain: Any, key: str, default: Any = None) -> Any:
+    """The value of a dotted key in plain mappings; `default` where there is none."""
     node = plain
     for part in key.split("."):
         if not isinstance(node, dict) or part not in node:
-            return None
+            return default
         node = node[part]
     return node
 
 
 def _has(plain: Any, key: str) -> bool:
     """Whether plain mappings have this dotted key."""
-    node = plain
-    for part in key.split("."):
-        if not isinstance(node, dict) or part not in node:
-            return False
-        node = node[part]
-    return True
+    return _at(plain, key, _NONE) is not _NONE
 
 
 def _typed(value: Any) -> str:
