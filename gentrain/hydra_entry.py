@@ -86,7 +86,7 @@ def run(verb: str, rest: list[str]) -> int:
         import_module("numpy")  # as below
         taken = import_module("gentrain.commands.init_from").settings(overrides, config_dirs(rest))
     before = [prepared(word, paths, False) for word in taken]
-    keys_before = {plain_key(word) for word in before}  # none of which was typed
+    keys_before = {plain_key(word) for word in before}  # of which none was given another value
     sweep = import_module("gentrain.commands.sweep").Sweep() if multirun else None
 
     def task(config: DictConfig) -> None:

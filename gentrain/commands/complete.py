@@ -31,7 +31,7 @@ from gentrain.showing import sheet
 #: What stands for unknown pixels in the picture, of 0 .. 255.
 GREY = 128
 #: Samples that are gone on with together.
-_AT_ONCE = 2**22
+_AT_ONCE = 2**20
 
 
 def run(asked: Asked) -> None:
@@ -127,9 +127,13 @@ def gone_on(model: Completes, loaded: Loaded, config: DictConfig, one: Tensor | 
 
 
 def at_once(lengths: Sequence[int], n: int, any_length: bool) -> list[list[int]]:
-    """Which sounds to go on with together, in `n` ways each: of one length, or of `any_length`.
+    """Which sounds to go on with together, by their numbers, as many as `_AT_ONCE` allows.
 
-    A model that is given the silence of a context sees no further back: a shorter sound may have more of it.
+    Args:
+        lengths: of each, in samples.
+        n: ways to go on with each.
+        any_length: whether those of other lengths may go together, with more silence before the shorter
+            ones: a model that is given the silence of a context sees no further back.
     """
     groups: list[list[int]] = []
     for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):

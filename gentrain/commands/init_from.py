@@ -73,6 +73,8 @@ def settings(typed: Sequence[str], dirs: Sequence[str] = ()) -> list[str]:
     try:
         words = words_of(config, chosen, dirs)
     except Exception as error:  # Hydra has many words for what it does not find
+        if any(given.values()):  # what was typed is not known: composing says so
+            return []
         raise UserError(
             f"init={place} is a run of {' '.join(chosen)}, of which one is not known here; name the folder "
             f"that holds their YAML files: --config-dir FOLDER {again()}init={place}"
@@ -107,9 +109,13 @@ def blamed(error: UserError, taken: Sequence[str], typed: Sequence[str]) -> User
 def _named(typed: Sequence[str]) -> str | None:
     """The checkpoint that was typed; None where it is none, or not one."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
 
     last = [word for word in typed if word.startswith("init=")][-1]
-    override = OverridesParser.create().parse_override(last)
+    try:
+        override = OverridesParser.create().parse_override(last)
+    except HydraException:  # composing says what is wrong with it
+        return None
     value = None if override.is_sweep_override() else override.value()
     return None if value is None or "${" in str(value) else str(value)
 

@@ -255,10 +255,6 @@ HOPELESS = {
     "no COCO": (
         images("", range(2)) | {"captions.json": b"[]"}, {}, r"captions\.json: expected COCO's \{images: ",
     ),
-    "facts of no caption": (
-        GOOD, {"facts": {"hue": ["red", "mauve", "dark teal"]}},
-        r"dataset\.facts\.hue: training captions have no words for 'dark teal', 'mauve'; expected two",
-    ),
     "held out that is nowhere": (
         GOOD, {"held_out": ["thing red"]}, r"dataset\.held_out: no caption has 'thing red', its words in",
     ),
@@ -278,6 +274,13 @@ def test_what_cannot_be_read_is_said_in_a_line(what: str, load: Load) -> None:
     with pytest.raises(UserError, match=message) as failed:
         load(files, **settings)
     assert "\n" not in str(failed.value)
+
+
+def test_phrases_that_no_caption_has_are_warned_of(load: Load) -> None:
+    with pytest.warns(
+        UserWarning, match=r"facts\.hue: training captions have no words for 'dark teal', 'mauve'"
+    ):
+        load(GOOD, facts={"hue": ["red", "mauve", "dark teal", "green"], "what": "(thing)"})
 
 
 def test_a_folder_inside_another_column_and_rare_words(load: Load) -> None:

@@ -152,6 +152,14 @@ def test_a_model_of_ones_own(place: Path, gentrain: Callable[..., Ended]) -> Non
     assert not Path("own-3").exists()
 
 
+def test_what_is_typed_wrong_is_named(place: Path, gentrain: Callable[..., Ended]) -> None:
+    assert (
+        "model=vea: no such model; did you mean vae" in gentrain("train", "init=run", "model=vea").one_line()
+    )
+    assert gentrain("train", "init='").status == 2
+    assert "unknown key model.hiden" in gentrain("train", "init=run", "model.hiden=[4]").one_line()
+
+
 def test_what_a_refused_change_suggests_works(place: Path, gentrain: Callable[..., Ended]) -> None:
     refused = gentrain("train", "resume=run", "optim.main.lr=0.5")
     command = refused.one_line().partition("gentrain train ")[2]

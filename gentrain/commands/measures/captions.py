@@ -44,7 +44,10 @@ def measure(loaded: Loaded, config: DictConfig) -> Measured:
     told = {name: _values(data, pattern) for name, pattern in data.facts.items()}
     told = {name: values for name, values in told.items() if len(values) > 1}
     if not told:
-        raise UserError(f"metrics=[captions]: no training caption says any of {', '.join(data.facts)}")
+        raise UserError(
+            f"metrics=[captions]: training captions say no two different things of {', '.join(data.facts)}; "
+            "train with facts of which they do, dataset.facts={NAME:[PHRASE,PHRASE]}"
+        )
     judges = {name: judge_of(_labelled(data, name, values), loaded, config) for name, values in told.items()}
     stand(loaded, config)
     lines: list[str] = []
