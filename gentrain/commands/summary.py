@@ -78,7 +78,8 @@ def print_dry_run(config: DictConfig, trainer: Trainer, precision: Precision, ta
     )
     print("        and what it does not count: torch itself, its workspaces, the data, evaluation, pictures")
     print("\n" + OmegaConf.to_yaml(config, resolve=True), end="")
-    print("dry run: nothing was written but decoded data, in the cache. Type the same line without dry_run=true")
+    print("dry run: nothing was written but decoded data, to the cache")
+    print("Type the same line without dry_run=true")
 
 
 def existing(place: Path) -> Path:
