@@ -135,14 +135,6 @@ PANELS = [
         ["metrics=[reconstruction]"],
     ),
     Panel(
-        "pixelcnn_mnist",
-        "PixelCNN on binarised MNIST (28x28)",
-        ["experiment=pixelcnn_mnist"],
-        DATA / "mnist",
-        COMPLETED,
-        curves={"nats per training image": "loss/total"},
-    ),
-    Panel(
         "dcgan_mnist",
         "GAN on MNIST (28x28)",
         ["experiment=dcgan_mnist"],
@@ -153,6 +145,7 @@ PANELS = [
     ),
     kept("fvbn_mnist", "FVBN on binarised MNIST (28x28)", COMPLETED),
     kept("nade_mnist", "NADE on binarised MNIST (28x28)", COMPLETED),
+    kept("pixelcnn_mnist", "PixelCNN on binarised MNIST (28x28)", COMPLETED),
     kept("gated_pixelcnn_mnist", "Gated PixelCNN on binarised MNIST (28x28)", COMPLETED),
     kept("row_lstm_mnist", "Row LSTM on binarised MNIST (28x28)", COMPLETED),
     kept("diagonal_bilstm_mnist", "Diagonal BiLSTM on binarised MNIST (28x28)", COMPLETED),
