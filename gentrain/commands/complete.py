@@ -98,23 +98,22 @@ def gone_on(model: Completes, loaded: Loaded, config: DictConfig, one: Tensor | 
     if config.seconds is not None:
         more = samples_in(config.seconds, spec, loaded)
     longest, silence = max(x.shape[-1] for x in begun), spec.levels // 2
+    # What lies further back than the model sees decides nothing.
+    seen = [x if loaded.model.field is None else x[..., -loaded.model.field :] for x in begun]
     made: list[Tensor] = [torch.empty(0)] * len(begun)
     with torch.no_grad(), progress.shown():
-        for together in at_once([x.shape[-1] for x in begun], config.n, bool(spec.context)):
-            width = max(begun[i].shape[-1] for i in together)
-            x = torch.stack(
-                [F.pad(begun[i], (width - begun[i].shape[-1], 0), value=silence) for i in together]
-            )
+        for together in at_once([x.shape[-1] for x in seen], config.n, more):
+            x = torch.stack([seen[i] for i in together])  # [N, 1, 1, T]
             again = x.to(device_of(loaded)).repeat_interleave(config.n, 0)
             y = for_each(loaded, config.n, one)
             y = None if y is None else y.repeat(len(together), *[1] * (y.ndim - 1))
             known = torch.ones_like(again, dtype=torch.bool)
             try:
-                ways = model.complete(again, known, condition=y, length=width + more).cpu()
+                ways = model.complete(again, known, condition=y, length=x.shape[-1] + more).cpu()
             except ValueError as error:
                 raise UserError(f"sounds={config.sounds}: {error}") from error
-            for i, of_one in zip(together, ways.split(config.n), strict=True):
-                made[i] = of_one[..., width - begun[i].shape[-1] :]
+            for i, of_one in zip(together, ways[..., -more:].split(config.n), strict=True):
+                made[i] = torch.cat([begun[i].expand(config.n, -1, -1, -1), of_one], -1)
     silent = [F.pad(part, (0, longest + more - part.shape[-1]), value=silence) for part in made]
     if out.path.suffix == ".wav":
         out.sounds(torch.cat(silent), spec)
@@ -126,20 +125,19 @@ def gone_on(model: Completes, loaded: Loaded, config: DictConfig, one: Tensor | 
     print(f"next    {next_command(loaded.model, ckpt_argument(loaded), 'sample', 'eval', config=config)}")
 
 
-def at_once(lengths: Sequence[int], n: int, any_length: bool) -> list[list[int]]:
-    """Which sounds to go on with together, by their numbers, as many as `_AT_ONCE` allows.
+def at_once(lengths: Sequence[int], n: int, more: int) -> list[list[int]]:
+    """Which sounds to go on with together, by their numbers: of one length, as many as `_AT_ONCE` allows.
 
     Args:
         lengths: of each, in samples.
         n: ways to go on with each.
-        any_length: whether those of other lengths may go together, with more silence before the shorter
-            ones: a model that is given the silence of a context sees no further back.
+        more: samples to go on for.
     """
     groups: list[list[int]] = []
     for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
         group = groups[-1] if groups else []
-        same = any_length or (group and lengths[group[0]] == lengths[i])
-        if group and same and (len(group) + 1) * n * lengths[i] <= _AT_ONCE:
+        room = (len(group) + 1) * n * (lengths[i] + more) <= _AT_ONCE
+        if group and lengths[group[0]] == lengths[i] and room:
             group.append(i)
         else:
             groups.append([i])

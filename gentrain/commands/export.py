@@ -16,7 +16,7 @@ from gentrain import __version__, exported
 from gentrain.api import Loaded
 from gentrain.commands import card, to_onnx
 from gentrain.commands.asked import Asked
-from gentrain.commands.next import next_command, rootless
+from gentrain.commands.next import next_command, unsaid
 from gentrain.commands.trained import open_model
 from gentrain.composing import composed
 from gentrain.config import conform
@@ -52,8 +52,8 @@ def run(asked: Asked) -> None:
     place = shlex.quote(f"ckpt={folder}")
     if config.format == "safetensors":
         kept: Any = OmegaConf.create(exported.read(folder)["config"])
-        where, verbs = rootless(kept.dataset, None, list(config.trust)), ("sample", "eval", "reconstruct")
-        print(f"next    {next_command(loaded.model, again() + place, *verbs, rootless=where)}")
+        where, verbs = unsaid(kept.dataset, None, list(config.trust)), ("sample", "eval", "reconstruct")
+        print(f"next    {next_command(loaded.model, again() + place, *verbs, unsaid=where)}")
     else:
         print("next    gentrain list")
 

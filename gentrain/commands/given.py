@@ -38,7 +38,9 @@ def given(config: DictConfig, loaded: Loaded, typed: Sequence[str]) -> Tensor | 
     kind, model = loaded.config.names.model, loaded.model
     if model.condition is None:
         how = getattr(model, "told_by", Conditional.told_by)
-        raise UserError(f"{key}: {kind} is here a model of p(x), which takes none; to train one: {how}")
+        raise UserError(
+            f"{key}: {kind} is a model of p(x) here, which takes none; to train one that does: {how}"
+        )
     if model.condition.name != key:
         raise UserError(f"{key}: {kind} takes {model.condition.name}, say {model.condition.name}=")
     return value.to(device_of(loaded))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,19 +20,26 @@ from gentrain.schemas import SCHEMAS
 from gentrain.trust import again
 
 
-def rootless(dataset: DictConfig, state: Mapping[str, Any] | None, trust: Sequence[str]) -> bool:
-    """Whether the `dataset` section of a checkpoint does not say where the images lie, as of an export.
+def unsaid(dataset: DictConfig, state: Mapping[str, Any] | None, trust: Sequence[str]) -> list[str]:
+    """What a checkpoint does not say of where its data lie, as an export: root, background, or both.
 
     Args:
-        dataset: the section.
+        dataset: its section.
         state: the checkpoint; None: the section alone.
         trust: own packages whose classes may be built.
     """
-    try:
-        build_source(section(dataset, state, OmegaConf.create({})), trust)
-    except UserError:
-        return True
-    return False
+    node = section(dataset, state, OmegaConf.create({}))
+    found: list[str] = []
+    while True:
+        try:
+            build_source(node, trust)
+        except UserError as error:
+            needed = re.search(r"needs dataset\.(\w+)=PATH", str(error))
+            if needed is not None and needed[1] not in found:
+                found.append(needed[1])
+                OmegaConf.update(node, needed[1], "PATH", force_add=True)
+                continue
+        return found
 
 
 def next_command(
@@ -39,7 +47,7 @@ def next_command(
     ckpt: str,
     *verbs: str,
     config: DictConfig | None = None,
-    rootless: bool = False,
+    unsaid: Sequence[str] = (),
 ) -> str:
     """`gentrain VERB CKPT` with the first of `verbs` that works as it stands; without any, `translate`, or
     `gentrain list`.
@@ -49,7 +57,7 @@ def next_command(
         ckpt: how to name its checkpoint, quoted for a shell.
         verbs: the best first.
         config: of this command, where it reads data: if they lie elsewhere now, they do for the next too.
-        rootless: whether where the data lie has to be said.
+        unsaid: what has to be said of where the data lie.
     """
     for verb in (*verbs, "translate"):  # all that a translator does
         # Without a likelihood eval asks for metrics; without a prior interpolate goes between test images.
@@ -59,8 +67,9 @@ def next_command(
         if isinstance(model, able):
             reads = any(field.name == "dataset" for field in dataclasses.fields(SCHEMAS[verb]))
             moved = None if config is None or not reads else config.dataset.root
-            moved = moved or ("PATH" if rootless and reads else None)
-            return f"gentrain {verb} {ckpt}" + (f" {shlex.quote(f'dataset.root={moved}')}" if moved else "")
+            places = [shlex.quote(f"dataset.root={moved}")] if moved else []
+            places += [f"dataset.{name}=PATH" for name in unsaid] if reads else []
+            return " ".join([f"gentrain {verb} {ckpt}", *places])
     return "gentrain list"
 
 

@@ -140,7 +140,7 @@ def _typed(value: Any) -> str:
         return "{" + ",".join(f"{_typed(key)}: {_typed(one)}" for key, one in value.items()) + "}"
     if not isinstance(value, str) or re.fullmatch(r"\$\{[\w.:,]+\}", value):
         return _shown(value)
-    plain = re.fullmatch(r"[A-Za-z_/.][\w./-]*", value) and value.lower() not in _NO_TEXT
+    plain = re.fullmatch(r"[A-Za-z_/.][\w./-]*( [\w./-]+)*", value) and value.lower() not in _NO_TEXT
     return value if plain else quote(value)
 
 

@@ -36,6 +36,8 @@ def section(saved: DictConfig, state: Mapping[str, Any] | None, given: DictConfi
     node = saved.copy()
     record = (state or {}).get("data")
     OmegaConf.update(node, "cache", given.get("cache"), force_add=True)
+    if "root" not in node:  # an export does not say where the user's own lay: the data set asks for it
+        OmegaConf.update(node, "root", None, force_add=True)
     if record is not None and record["root"] is not None:
         lay, typed_then = Path(record["root"]), expanded(str(node.get("root")))
         if lay.exists() or not typed_then.exists():

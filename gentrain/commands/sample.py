@@ -12,7 +12,7 @@ from gentrain.commands.abilities import capable
 from gentrain.commands.asked import Asked
 from gentrain.commands.chosen import images_of
 from gentrain.commands.given import each_in_words, for_each, given, given_in_words
-from gentrain.commands.next import ckpt_argument, next_command, rootless
+from gentrain.commands.next import ckpt_argument, next_command, unsaid
 from gentrain.commands.output import Output
 from gentrain.commands.seconds import samples_in, sounds_wanted
 from gentrain.commands.trained import open_model, samples_of, stand
@@ -82,7 +82,7 @@ def write(images: Tensor, out: Output, loaded: Loaded, config: DictConfig) -> No
     else:
         out.npz(images=images.numpy(), levels=np.int64(spec.levels))
     print(out.wrote(f"{len(images)} {'sounds' if heard else 'images'}, step {loaded.step}"))
-    where = rootless(loaded.config.dataset, loaded.state, list(config.trust))
+    where = unsaid(loaded.config.dataset, loaded.state, list(config.trust))
     verbs = ("eval", "reconstruct", "interpolate")
-    then = next_command(loaded.model, ckpt_argument(loaded), *verbs, rootless=where)
+    then = next_command(loaded.model, ckpt_argument(loaded), *verbs, unsaid=where)
     print(f"next    {then}")

@@ -103,6 +103,8 @@ class GenerativeModel(nn.Module, ABC):
     any_length: ClassVar[bool] = False
     #: Whether the first `spec.context` samples of a sound are given, and its likelihood is of the rest.
     takes_context: ClassVar[bool] = False
+    #: How many pixels back a pixel depends on at most; None: on all before it, or there is no order.
+    field: int | None = None
     #: What the model is given of each image; None: nothing, it is a model of p(x).
     condition: Condition | None = None
 

@@ -17,7 +17,7 @@ class WrongSize(ValueError):
 
     def __init__(self, problem: str, sizes: str = "", instead: str = "") -> None:
         self.problem, self.instead = problem, instead
-        size = f"dataset.image_size={sizes}" if sizes else "dataset.image_size"
+        size = f"dataset.image_size{'=' if sizes else ''}{sizes} where the data set takes it"
         super().__init__(f"{problem}; set {size}" + (f", or {instead}" if instead else ""))
 
 

@@ -69,6 +69,7 @@ def test_where_the_images_of_an_export_lie_has_to_be_said(
     ended = follow(ended)
     assert ended.out.splitlines()[-1] == "next    gentrain eval ckpt=shared dataset.root=PATH"
     assert gentrain("sample", "ckpt=run").out.splitlines()[-1] == "next    gentrain eval ckpt=run"
+    assert "dataset=folder needs dataset.root=PATH" in gentrain("eval", "ckpt=shared").one_line()
     done = gentrain("eval", "ckpt=shared", pictures)
     assert done.status == 0, done.err
     # One that only reads data proposes to say it at once; of data that need no place, nothing.

@@ -51,6 +51,8 @@ def settled(*overrides: str) -> Any:
             "++schedule.main.total=${train.steps}",
         ],
         ["experiment=gated_pixelcnn_mnist", "~schedule.main"],
+        ["model=vae_mlp", "dataset=digits", "dataset.license=CC BY 4.0"],
+        ["model=vae_mlp", "dataset=digits", "dataset.license='7'"],
     ],
 )
 def test_the_command_that_gives_a_configuration(typed: list[str]) -> None:

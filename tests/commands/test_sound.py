@@ -16,10 +16,12 @@ from running import Ended, quietly_in
 from scipy.io import wavfile
 from waves import tone, wav, written
 
+import gentrain as package
 from gentrain.cli import main
 from gentrain.commands import complete
 from gentrain.commands.complete import at_once
 from gentrain.commands.reproduce import estimator
+from gentrain.contracts import DataSpec
 from gentrain.models.autoregressive.wavenet import WaveNet
 
 SMALL = ["model=wavenet", "model.channels=4", "model.skip=8", "model.layers=3", "model.stacks=1"]
@@ -122,11 +124,25 @@ def test_recordings_of_a_folder_are_gone_on_with_together(
 
 
 def test_which_sounds_go_together() -> None:
-    assert at_once([5, 3, 5, 4], 2, any_length=False) == [[1], [3], [0, 2]]
-    assert at_once([5, 3, 5, 4], 2, any_length=True) == [[1, 3, 0, 2]]
+    assert at_once([5, 3, 5, 4], 2, 7) == [[1], [3], [0, 2]]
     most = complete._AT_ONCE
-    assert at_once([most // 4] * 5, 2, any_length=True) == [[0, 1], [2, 3], [4]]
-    assert at_once([most] * 2, 2, any_length=True) == [[0], [1]], "one alone, however long"
+    assert at_once([most // 4 - 9] * 5, 2, 9) == [[0, 1], [2, 3], [4]]
+    assert at_once([most // 4 - 9] * 3, 2, 10) == [[0], [1], [2]]
+    assert at_once([most] * 2, 2, 1) == [[0], [1]], "one alone, however long"
+
+
+def test_what_lies_further_back_than_the_field_decides_nothing() -> None:
+    """The probabilities of what follows a sound are those of what follows its end."""
+    spec = DataSpec((1, 1, 60), sample_rate=8000, context=20)
+    settings = ["model.channels=3", "model.skip=5", "model.layers=3", "model.stacks=2"]
+    model: Any = package.build(["model=wavenet", *settings], spec).double()
+    x = torch.randn(1, 1, 1, 60, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x.requires_grad_()
+    model.params(x)[..., -1].sum().backward()
+    assert x.grad is not None
+    seen = x.grad[0, 0, 0] != 0
+    assert model.field < 20
+    assert seen.nonzero().flatten().tolist()[0] == 59 - model.field, "no further back, and so far"
 
 
 def test_bits_are_per_sample(sounds: Path, gentrain: Callable[..., Ended]) -> None:

@@ -72,11 +72,11 @@ def test_every_other_size_is_refused_with_sizes_that_work(height: int, width: in
 def test_a_refusal_in_full() -> None:
     expected = (
         "images are 30x30, but these networks take heights and widths that are multiples of 4 from 8 "
-        "up; set dataset.image_size=28 or 32, or model.network=mlp"
+        "up; set dataset.image_size=28 or 32 where the data set takes it, or model.network=mlp"
     )
     with pytest.raises(ValueError, match=re.escape(expected)):
         halvings(30, 30)
-    with pytest.raises(ValueError, match=re.escape("image_size=[28,20] or [32,20], or")):
+    with pytest.raises(ValueError, match=re.escape("image_size=[28,20] or [32,20] where")):
         halvings(30, 20)
 
 
